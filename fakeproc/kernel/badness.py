@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""oom_badness and its presentation in /proc/<pid>/oom_score."""
+
+from fakeproc.kernel.capability import CAP_SYS_ADMIN
+from fakeproc.kernel.profile import Profile
+from fakeproc.kernel.task import Process, Thread
+
+OOM_SCORE_ADJ_MIN = -1000
+OOM_SCORE_ADJ_MAX = 1000
+
+
+def in_vfork(profile: Profile, thread: Thread) -> bool:
+    """Say whether the task is exempt because it borrows its parent's mm until it execs.
+
+    Since patch 4 of the series.  As posted, any CLONE_VFORK child counts; as merged in
+    4.8, only one that really shares the mm of its real parent (a CLONE_PARENT child
+    therefore stays selectable).
+    """
+    if profile.vfork_exempt == "none" or not thread.vfork_done:
+        return False
+    if profile.vfork_exempt == "done-only":
+        return True
+    real_parent = thread.process.real_parent
+    return real_parent is not None and real_parent.mm is thread.mm
+
+
+def badness(profile: Profile, process: Process, totalpages: int) -> int | None:
+    """Return the points of a thread group in pages, or None when it must never die.
+
+    ``totalpages`` is the memory that the OOM is about: RAM and swap, or a memcg's
+    limit.  Never chosen are global init, kernel threads, groups without an mm, those
+    at -1000, those whose mm is hidden (since 4.6), and tasks in vfork (patch 4).
+    """
+    if process.is_global_init or process.is_kthread:
+        return None
+    thread = process.find_mm_thread()
+    if thread is None or thread.mm is None:
+        return None
+    if process.oom_score_adj == OOM_SCORE_ADJ_MIN or in_vfork(profile, thread):
+        return None
+    if thread.mm.hidden and profile.hidden_mm_flag != "none":
+        return None
+    sizes = thread.mm.sizes
+    points = sizes.rss_pages + sizes.swap_entries + sizes.pagetable_pages
+    # Removed in 4.17: root's processes were thought to be worth more.
+    if profile.admin_discount_3pct and thread.credentials.capable(CAP_SYS_ADMIN):
+        points -= points * 3 // 100
+    points += process.oom_score_adj * (totalpages // 1000)
+    # Since 5.9 points keep their sign, so that negative processes rank among themselves.
+    return points if profile.badness_signed else max(points, 1)
+
+
+def oom_score(profile: Profile, process: Process, totalpages: int) -> int:
+    """Return what /proc/<pid>/oom_score prints: 0 to about 2000."""
+    points = badness(profile, process, totalpages)
+    if points is None:
+        return 0
+    if profile.score_presentation == "x*1000/total":
+        return points * 1000 // totalpages
+    return _divide(1000 + _divide(points * 1000, totalpages), 3, times=2)
+
+
+def _divide(numerator: int, denominator: int, *, times: int = 1) -> int:
+    """Divide as C does, toward zero."""
+    quotient = abs(numerator * times) // denominator
+    return quotient if numerator >= 0 else -quotient

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: MIT
+"""The one exception with which the simulated kernel turns a request down."""
+
+import errno
+import os
+
+
+class Refused(OSError):
+    """Refuse a request with the errno that the kernel would give.
+
+    ``why`` is one sentence for a person: it names the file or the command, the
+    value, and what would be accepted.  Any other exception that leaves the
+    simulation is a bug.
+    """
+
+    def __init__(self, error: int, why: str = "") -> None:
+        super().__init__(error, why or os.strerror(error))
+
+    @property
+    def error(self) -> int:
+        """The errno, never None."""
+        assert self.errno is not None
+        return self.errno
+
+    @property
+    def name(self) -> str:
+        """The errno's symbolic name, ``EINVAL`` for example."""
+        return errno.errorcode.get(self.error, str(self.error))
+
+    @property
+    def why(self) -> str:
+        """The sentence."""
+        return str(self.strerror)

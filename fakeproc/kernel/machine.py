@@ -1,0 +1,609 @@
+# SPDX-License-Identifier: MIT
+"""`Machine`, the one door to the simulated system.
+
+Everything a caller can do to it is a method here; reading is open to all.  It is pure:
+no I/O, no threads, no wall clock.  The same calls in the same order give the same
+state and the same kernel log.
+"""
+
+from __future__ import annotations
+
+import errno
+import signal
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from fakeproc.kernel import badness, capability, oom_adj
+from fakeproc.kernel.errors import Refused
+from fakeproc.kernel.log import KernelLog, Level
+from fakeproc.kernel.profile import KernelConfig, Profile
+from fakeproc.kernel.sysctl import SysctlTable
+from fakeproc.kernel.task import (
+    Caller,
+    Credentials,
+    MemorySizes,
+    Mm,
+    Process,
+    State,
+    TaskCaller,
+    Thread,
+    truncate_comm,
+)
+
+PAGE_BYTES = 4096
+FIRST_PID = 100_000
+"""Where simulated pids begin, so that a stray kill(2) hits no process of the host."""
+
+PTRS_PER_TABLE = 512
+
+# Signals whose default action is not to end the process.
+_IGNORED = {signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH}
+_STOPPING = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What the machine is built of."""
+
+    ram_pages: int = 8 * 1024**3 // PAGE_BYTES
+    swap_pages: int = 2 * 1024**3 // PAGE_BYTES
+    cpus: int = 2
+    hostname: str = "fakeproc"
+    boot_time_s: int = 1_500_000_000
+    """The wall clock at boot, in seconds since 1970 (btime)."""
+
+    @property
+    def totalpages(self) -> int:
+        """RAM and swap, what a global OOM is about."""
+        return self.ram_pages + self.swap_pages
+
+    @property
+    def slab_pages(self) -> int:
+        """What the kernel keeps for itself."""
+        return min(self.ram_pages // 100, 64 * 1024**2 // PAGE_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class CloneFlags:
+    """The flags of clone(2) that matter here."""
+
+    vm: bool = False
+    vfork: bool = False
+    parent: bool = False
+    """CLONE_PARENT: the creator's parent becomes the parent."""
+
+
+FORK = CloneFlags()
+
+
+class Machine:
+    """A kernel of some generation with its tasks, its memory, its clock and its log."""
+
+    def __init__(
+        self,
+        config: KernelConfig | None = None,
+        hardware: Hardware | None = None,
+        *,
+        first_pid: int = FIRST_PID,
+        init_comm: str = "systemd",
+    ) -> None:
+        self.config = config or KernelConfig()
+        self.hardware = hardware or Hardware()
+        self.sysctls = SysctlTable()
+        self.log = KernelLog()
+        self.now_ns = 0
+        self.deprecated_warned = False
+        self.processes: dict[int, Process] = {}
+        """Thread groups by pid, in order of creation; a zombie stays until it is reaped."""
+        self.used = MemorySizes()
+        """The sum over all address spaces."""
+        self._threads: dict[int, Thread] = {}
+        self._first_pid = first_pid
+        self._next_pid = first_pid
+        self._next_sequence = 0
+        self._next_mm_id = 1
+        self.forks = 0
+        """Tasks created since boot (`processes` of /proc/stat)."""
+        self.last_pid = 0
+        self._boot(init_comm)
+
+    # -- What the machine is -------------------------------------------------------
+
+    @property
+    def profile(self) -> Profile:
+        """The active behaviour switches."""
+        return self.config.profile
+
+    @property
+    def full_capabilities(self) -> int:
+        """Every capability that this kernel knows."""
+        return capability.full_set(self.profile.version)
+
+    @property
+    def root(self) -> Caller:
+        """The kernel's own view of a privileged caller."""
+        return TaskCaller(Credentials(0, 0, self.full_capabilities))
+
+    @property
+    def init(self) -> Process:
+        """Global init."""
+        return self.processes[1]
+
+    @property
+    def free_pages(self) -> int:
+        """RAM that nobody uses (never negative)."""
+        taken = self.used.ram_pages + self.hardware.slab_pages
+        return max(self.hardware.ram_pages - taken, 0)
+
+    @property
+    def free_swap_entries(self) -> int:
+        """Swap that nobody uses (never negative)."""
+        return max(self.hardware.swap_pages - self.used.swap_entries, 0)
+
+    def thread(self, tid: int) -> Thread:
+        """Return the task with this tid; ESRCH if there is none."""
+        try:
+            return self._threads[tid]
+        except KeyError:
+            raise Refused(errno.ESRCH, f"{tid}: no such task.") from None
+
+    def find_thread(self, tid: int) -> Thread | None:
+        """Return the task with this tid, or None."""
+        return self._threads.get(tid)
+
+    def process(self, pid: int) -> Process:
+        """Return the thread group with this pid; ESRCH if there is none."""
+        try:
+            return self.processes[pid]
+        except KeyError:
+            raise Refused(errno.ESRCH, f"{pid}: no such process.") from None
+
+    @property
+    def thread_count(self) -> int:
+        """Tasks there are, zombies included (the total of loadavg)."""
+        return len(self._threads)
+
+    def threads(self) -> Iterable[Thread]:
+        """Return all tasks."""
+        return self._threads.values()
+
+    def printk(self, level: Level, text: str) -> None:
+        """Write to the kernel log."""
+        self.log.printk(level, text, self.now_ns)
+
+    # -- The kernel itself ---------------------------------------------------------
+
+    def advance(self, ns: int) -> None:
+        """Let time pass; it never goes back."""
+        self.now_ns += max(ns, 0)
+
+    def set_kernel(self, config: KernelConfig) -> None:
+        """Go on as another kernel, with the same tasks."""
+        self.config = config
+
+    def store_sysctl(self, name: str, data: bytes) -> int:
+        """Write to a file under /proc/sys; return the bytes taken."""
+        return self.sysctls.store(name, data)
+
+    # -- oom_adj, oom_score_adj, oom_score -----------------------------------------
+
+    def store_oom_adj(self, thread: Thread, caller: Caller, data: bytes) -> int:
+        """Write to a task's oom_adj; return the bytes taken."""
+        return oom_adj.store(self, thread, caller, data, legacy=True)
+
+    def store_oom_score_adj(self, thread: Thread, caller: Caller, data: bytes) -> int:
+        """Write to a task's oom_score_adj; return the bytes taken."""
+        return oom_adj.store(self, thread, caller, data, legacy=False)
+
+    def change_oom_score_adj(self, process: Process, value: int) -> None:
+        """Set the value of one process: no checks, no sharers."""
+        process.oom_score_adj = value
+
+    def oom_adj(self, process: Process) -> int:
+        """Return what oom_adj reads."""
+        return oom_adj.legacy_from_score_adj(self.profile, process.oom_score_adj)
+
+    def oom_score(self, process: Process) -> int:
+        """Return what oom_score reads."""
+        return badness.oom_score(self.profile, process, self.hardware.totalpages)
+
+    # -- Creating tasks ------------------------------------------------------------
+
+    def spawn(
+        self,
+        name: str,
+        *,
+        parent: Thread | None = None,
+        pid: int | None = None,
+        credentials: Credentials | None = None,
+        sizes: MemorySizes | None = None,
+        cmdline: tuple[bytes, ...] = (),
+    ) -> Process:
+        """Create a process as fork, setuid and exec do; it leads its own session.
+
+        The parent is init unless told.  ENOMEM when its memory does not fit, EAGAIN
+        when there is no pid left, EINVAL for sizes that cannot be.
+        """
+        sizes = sizes or default_sizes()
+        self._require_memory(sizes)
+        creator = parent or self.init.leader
+        process = self._fork_process(creator, FORK, pid)
+        process.pgrp = process.session = process.pid
+        process.leader.credentials = credentials or creator.credentials
+        self._exec(process.leader, name, sizes, cmdline)
+        return process
+
+    def clone(self, creator: Thread, flags: CloneFlags, *, pid: int | None = None) -> Process:
+        """Create a process as clone(2) does; it goes on as its creator's copy.
+
+        With ``vfork`` the creator sleeps until the child execs or exits.
+        """
+        if flags.parent and creator.process.is_global_init:
+            raise Refused(errno.EINVAL, "clone: init has no parent to share (CLONE_PARENT).")
+        return self._fork_process(self._able(creator), flags, pid)
+
+    def clone_thread(self, creator: Thread, *, tid: int | None = None) -> Thread:
+        """Add a thread to the creator's thread group."""
+        process = self._able(creator).process
+        if process.is_kthread:
+            raise Refused(errno.EINVAL, f"{creator.tid}: a kernel thread has no threads.")
+        thread = self._new_thread(process, creator, self._allocate_pid(tid))
+        if creator.mm is not None:
+            self._join_mm(thread, creator.mm)
+        return thread
+
+    def kthread(self, name: str, *, use_mm: Mm | None = None, pid: int | None = None) -> Process:
+        """Create a kernel thread, child of kthreadd; it may have borrowed a user mm."""
+        kthreadd = self.processes[2].leader
+        process = self._new_process(kthreadd, self._allocate_pid(pid))
+        process.is_kthread = True
+        process.pgrp = process.session = 0
+        process.leader.comm = truncate_comm(name)
+        if use_mm is not None:
+            self._join_mm(process.leader, use_mm)
+        return process
+
+    # -- Changing tasks ------------------------------------------------------------
+
+    def exec(
+        self,
+        thread: Thread,
+        name: str,
+        sizes: MemorySizes | None = None,
+        cmdline: tuple[bytes, ...] = (),
+    ) -> None:
+        """Start a new program: other threads die, a new mm, vfork is over.
+
+        oom_score_adj and its minimum stay as they are.
+        """
+        process = self._able(thread).process
+        if process.is_kthread:
+            raise Refused(errno.EINVAL, f"{thread.tid}: a kernel thread cannot exec.")
+        sizes = sizes or default_sizes()
+        self._require_memory(sizes)
+        self._kill_other_threads(thread)
+        self._exec(process.leader, name, sizes, cmdline)
+
+    def resize(self, mm: Mm, sizes: MemorySizes) -> None:
+        """Give an address space other sizes; ENOMEM when the growth does not fit."""
+        self._require_memory(sizes, instead_of=mm.sizes)
+        self._account(mm.sizes, -1)
+        mm.sizes = replace(sizes)
+        self._account(mm.sizes, +1)
+
+    def set_credentials(self, process: Process, credentials: Credentials) -> None:
+        """Change user, group and capabilities of all threads."""
+        for thread in process.threads:
+            thread.credentials = credentials
+
+    def rename(self, thread: Thread, name: str) -> None:
+        """Change a task's name, as prctl(PR_SET_NAME) does."""
+        thread.comm = truncate_comm(name)
+
+    # -- Ending tasks --------------------------------------------------------------
+
+    def exit_group(self, process: Process, code: int = 0) -> None:
+        """End a process: every thread gives up the mm; a zombie is left to its parent."""
+        self._require_mortal(process)
+        if process.is_zombie or process.reaped:
+            raise Refused(errno.ESRCH, f"{process.pid}: has exited already.")
+        process.group_exit = True
+        process.exit_code = code
+        for thread in list(process.threads):
+            self._exit_thread(thread)
+
+    def exit_thread(self, thread: Thread) -> None:
+        """End one thread; a leader stays as a zombie while others live."""
+        self._require_mortal(thread.process)
+        if thread.exiting:
+            raise Refused(errno.ESRCH, f"{thread.tid}: has exited already.")
+        if all(other.exiting for other in thread.process.threads if other is not thread):
+            self.exit_group(thread.process)
+        else:
+            self._exit_thread(thread)
+
+    def reap(self, process: Process) -> int:
+        """Do what wait(2) does for a zombie; return its exit code.
+
+        EAGAIN while a thread of it lives.
+        """
+        if not process.is_zombie:
+            raise Refused(errno.EAGAIN, f"{process.pid}: still has a living thread.")
+        process.reaped = True
+        for thread in process.threads:
+            del self._threads[thread.tid]
+        del self.processes[process.pid]
+        if process.real_parent is not None:
+            del process.real_parent.process.children[process]
+        return process.exit_code
+
+    def kill(self, caller: Caller, process: Process, number: int) -> bool:
+        """Send a signal, as kill(2); return whether it had an effect.
+
+        EINVAL for a number that is no signal, EPERM for another user's process.
+        Signal 0 only checks.  Init takes no signal that it does not handle, a kernel
+        thread none at all, a zombie none any more.
+        """
+        if not 0 <= number <= signal.SIGRTMAX:
+            raise Refused(errno.EINVAL, f"signal {number}: there are 0 to {signal.SIGRTMAX}.")
+        self.require_same_user(caller, process, "kill")
+        if number == 0 or process.is_global_init or process.is_kthread or process.is_zombie:
+            return False
+        return self._deliver(process, number)
+
+    def require_same_user(self, caller: Caller, process: Process, what: str) -> None:
+        """Refuse with EPERM unless it is the caller's own process, or CAP_KILL holds."""
+        own = caller.credentials.uid == process.leader.credentials.uid
+        if not own and not caller.credentials.capable(capability.CAP_KILL):
+            raise Refused(
+                errno.EPERM,
+                f"{what} {process.pid}: belongs to uid {process.leader.credentials.uid}, "
+                f"you are uid {caller.credentials.uid}.",
+            )
+
+    # -- How it is done ------------------------------------------------------------
+
+    def _boot(self, init_comm: str) -> None:
+        init = self._new_process(None, 1)
+        init.leader.credentials = Credentials(0, 0, self.full_capabilities)
+        init.pgrp = init.session = 1
+        self._exec(init.leader, init_comm, default_sizes(), (b"/sbin/init",))
+        kthreadd = self._new_process(None, 2)
+        kthreadd.is_kthread = True
+        kthreadd.leader.credentials = init.leader.credentials
+        kthreadd.leader.comm = "kthreadd"
+
+    def _allocate_pid(self, wanted: int | None) -> int:
+        pid_max = self.sysctls["kernel/pid_max"]
+        if wanted is not None:
+            if not 0 < wanted < pid_max:
+                raise Refused(errno.EINVAL, f"pid={wanted}: accepted are 1 to {pid_max - 1}.")
+            if wanted in self._threads:
+                raise Refused(errno.EEXIST, f"pid={wanted}: is taken.")
+            return wanted
+        first = min(self._first_pid, pid_max - 1)
+        for _ in range(pid_max - first):
+            if self._next_pid >= pid_max:
+                self._next_pid = first
+            pid = self._next_pid
+            self._next_pid += 1
+            if pid not in self._threads:
+                return pid
+        raise Refused(errno.EAGAIN, f"every pid from {first} to {pid_max - 1} is taken.")
+
+    def _new_process(self, real_parent: Thread | None, pid: int) -> Process:
+        process = Process(pid, self._next_sequence, real_parent)
+        self._next_sequence += 1
+        self.processes[pid] = process
+        self._new_thread(process, real_parent, pid)
+        if real_parent is not None:
+            real_parent.process.children[process] = None
+            process.cgroup = real_parent.process.cgroup
+            process.session = real_parent.process.session
+            process.pgrp = real_parent.process.pgrp
+        return process
+
+    def _new_thread(self, process: Process, creator: Thread | None, tid: int) -> Thread:
+        thread = Thread(
+            tid,
+            creator.comm if creator else "",
+            process,
+            creator.credentials if creator else Credentials(),
+            self.now_ns,
+        )
+        process.threads.append(thread)
+        self._threads[tid] = thread
+        self.forks += 1
+        self.last_pid = tid
+        return thread
+
+    def _fork_process(self, creator: Thread, flags: CloneFlags, pid: int | None) -> Process:
+        if creator.process.is_kthread or creator.mm is None:
+            raise Refused(errno.EINVAL, f"{creator.tid}: has no mm, so it cannot fork.")
+        parent = creator.process.real_parent if flags.parent else creator
+        process = self._new_process(parent, self._allocate_pid(pid))
+        thread = process.leader
+        thread.comm = creator.comm
+        thread.credentials = creator.credentials
+        process.pgrp, process.session = creator.process.pgrp, creator.process.session
+        # Both fields are inherited; under CLONE_VM they are copied again from 5.10 on,
+        # which makes a difference only to a write that races with the clone.
+        process.oom_score_adj = creator.process.oom_score_adj
+        process.oom_score_adj_min = creator.process.oom_score_adj_min
+        if flags.vm:
+            self._join_mm(thread, creator.mm)
+            creator.mm.multiprocess |= not flags.vfork
+        else:
+            self._join_mm(thread, self._copy_mm(creator.mm))
+        if flags.vfork:
+            thread.vfork_parent, creator.vfork_child = creator, thread
+            creator.state = State.DISK_SLEEP
+        return process
+
+    def _able(self, thread: Thread) -> Thread:
+        """Return the task if it can make system calls now."""
+        if thread.exiting:
+            raise Refused(errno.ESRCH, f"{thread.tid}: has exited.")
+        if thread.vfork_child is not None:
+            raise Refused(
+                errno.EAGAIN, f"{thread.tid}: waits for its vfork child {thread.vfork_child.tid}."
+            )
+        return thread
+
+    def _copy_mm(self, mm: Mm) -> Mm:
+        copy = Mm(self._new_mm_id(), cmdline=mm.cmdline, dumpable=mm.dumpable)
+        copy.sizes = replace(mm.sizes)
+        self._account(copy.sizes, +1)
+        return copy
+
+    def _new_mm_id(self) -> int:
+        self._next_mm_id += 1
+        return self._next_mm_id - 1
+
+    def _join_mm(self, thread: Thread, mm: Mm) -> None:
+        thread.mm = mm
+        mm.users += 1
+        mm.processes[thread.process] = None
+
+    def _leave_mm(self, thread: Thread) -> None:
+        """Give up the mm, and wake a creator that waits for that (mm_release)."""
+        mm, thread.mm = thread.mm, None
+        if mm is not None:
+            mm.users -= 1
+            if thread.process.mm is not mm:
+                del mm.processes[thread.process]
+            if not mm.users:
+                self._account(mm.sizes, -1)
+        creator = thread.vfork_parent
+        if creator is not None:
+            creator.state = State.SLEEPING
+            creator.vfork_child = thread.vfork_parent = None
+
+    def _exec(
+        self, thread: Thread, name: str, sizes: MemorySizes, cmdline: tuple[bytes, ...]
+    ) -> None:
+        self._leave_mm(thread)
+        mm = Mm(self._new_mm_id(), replace(sizes), cmdline=cmdline or (name.encode(),))
+        self._account(mm.sizes, +1)
+        self._join_mm(thread, mm)
+        self.rename(thread, name)
+
+    def _require_mortal(self, process: Process) -> None:
+        if process.is_global_init:
+            raise Refused(errno.EPERM, "1: init does not exit: the machine would panic.")
+        if process.is_kthread:
+            raise Refused(errno.EPERM, f"{process.pid}: a kernel thread does not exit.")
+
+    def _kill_other_threads(self, thread: Thread) -> None:
+        """Leave only this thread, which becomes the leader (de_thread)."""
+        process = thread.process
+        leader = process.leader
+        if thread is not leader:
+            if leader.alive:
+                self._exit_thread(leader)
+            leader.exiting = False
+            leader.state = State.SLEEPING
+            leader.credentials = thread.credentials
+            leader.comm = thread.comm
+        for other in process.threads[1:]:
+            self._exit_thread(other)
+
+    def _exit_thread(self, thread: Thread) -> None:
+        """Let a task go; one that is not the leader leaves no trace."""
+        process = thread.process
+        thread.exiting = True
+        thread.state = State.ZOMBIE
+        self._leave_mm(thread)
+        if thread.vfork_child is not None:
+            # Killed while it waited: the child is on its own from now on.
+            thread.vfork_child.vfork_parent = None
+            thread.vfork_child = None
+        if not thread.is_leader:
+            process.threads.remove(thread)
+            del self._threads[thread.tid]
+        survivor = next((other for other in process.threads if other.alive), None)
+        self._reparent_children(process, survivor)
+
+    def _reparent_children(self, process: Process, survivor: Thread | None) -> None:
+        """Give the children of exited threads to a living thread of the group, or to init."""
+        for child in list(process.children):
+            parent = child.real_parent
+            if parent is not None and parent.alive and parent.process is process:
+                continue
+            new_parent = survivor or self.init.leader
+            del process.children[child]
+            child.real_parent = new_parent
+            new_parent.process.children[child] = None
+
+    def _deliver(self, process: Process, number: int) -> bool:
+        if number in _IGNORED:
+            return False
+        if number == signal.SIGCONT or number in _STOPPING:
+            stop = number != signal.SIGCONT
+            for thread in process.threads:
+                if stop and thread.state in (State.RUNNING, State.SLEEPING):
+                    thread.state = State.STOPPED
+                elif not stop and thread.state is State.STOPPED:
+                    thread.state = State.SLEEPING
+            return True
+        self.exit_group(process, number)
+        return True
+
+    def _account(self, sizes: MemorySizes, sign: int) -> None:
+        used = self.used
+        used.total_vm_pages += sign * sizes.total_vm_pages
+        used.anon_pages += sign * sizes.anon_pages
+        used.file_pages += sign * sizes.file_pages
+        used.shmem_pages += sign * sizes.shmem_pages
+        used.swap_entries += sign * sizes.swap_entries
+        used.pte_pages += sign * sizes.pte_pages
+        used.pmd_pages += sign * sizes.pmd_pages
+
+    def _require_memory(self, sizes: MemorySizes, instead_of: MemorySizes | None = None) -> None:
+        problem = sizes.problem()
+        if problem:
+            raise Refused(errno.EINVAL, f"memory: {problem}.")
+        before = instead_of or MemorySizes()
+        ram = sizes.ram_pages - before.ram_pages
+        swap = sizes.swap_entries - before.swap_entries
+        if ram > 0 and ram > self.free_pages:
+            raise Refused(
+                errno.ENOMEM, f"memory: {ram * 4} kB more, but {self.free_pages * 4} kB are free."
+            )
+        if swap > 0 and swap > self.free_swap_entries:
+            raise Refused(
+                errno.ENOMEM,
+                f"swap: {swap * 4} kB more, but {self.free_swap_entries * 4} kB are free.",
+            )
+
+
+def default_sizes() -> MemorySizes:
+    """Return what a small program holds right after exec."""
+    return sizes_for(anon_pages=100, file_pages=300)
+
+
+def sizes_for(
+    *,
+    anon_pages: int = 0,
+    file_pages: int = 0,
+    shmem_pages: int = 0,
+    swap_entries: int = 0,
+    total_vm_pages: int | None = None,
+    pte_pages: int | None = None,
+    pmd_pages: int | None = None,
+) -> MemorySizes:
+    """Fill in what usually follows from the resident memory.
+
+    Page tables: one page for each 512 pages mapped and used, and three of the upper
+    levels.  Address space: what is in use and 2 MiB of text and stack.
+    """
+    in_use = anon_pages + file_pages + shmem_pages + swap_entries
+    return MemorySizes(
+        total_vm_pages=in_use + PTRS_PER_TABLE if total_vm_pages is None else total_vm_pages,
+        anon_pages=anon_pages,
+        file_pages=file_pages,
+        shmem_pages=shmem_pages,
+        swap_entries=swap_entries,
+        pte_pages=in_use // PTRS_PER_TABLE + 4 if pte_pages is None else pte_pages,
+        pmd_pages=3 if pmd_pages is None else pmd_pages,
+    )

@@ -1,0 +1,361 @@
+# SPDX-License-Identifier: MIT
+"""Kernel generations: which behaviour changed when, and by which patch.
+
+`HISTORY` is the one table.  Each switch has its changes in order of time; a profile is
+what the changes up to its version, and the patches that it has, add up to.  The code
+asks `if profile.propagate_to_sharers`, never for a version.
+
+The six patches are those of Michal Hocko's series of 30 May 2016, "Handle oom bypass
+more gracefully", v2.  Where a patch was merged (in 4.8) in another form than it was
+posted, its `Change` gives both values.
+"""
+
+import errno
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from typing import Any
+
+from fakeproc.kernel.errors import Refused
+
+Version = tuple[int, int]
+Value = bool | int | str
+
+PATCHES = {
+    1: "proc, oom: drop bogus task_lock and mm check",
+    2: "proc, oom_adj: extract oom_score_adj setting into a helper",
+    3: "mm, oom_adj: make sure processes sharing mm have same view of oom_score_adj",
+    4: "mm, oom: skip vforked tasks from being selected",
+    5: "mm, oom: kill all tasks sharing the mm",
+    6: "mm, oom: fortify task_will_free_mem",
+}
+"""The series, by number."""
+
+_MERGED_IN: Version = (4, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How one kernel behaves.  Every field but the first three is a switch of `HISTORY`."""
+
+    name: str
+    version: Version
+    release: str
+
+    # The write path of oom_adj and oom_score_adj.
+    write_needs_task_mm: bool
+    propagate_to_sharers: bool
+    propagate_trigger: str
+    propagate_hits_own_group: bool
+    propagate_hits_init: bool
+    propagate_log: bool
+    clone_vm_recopies_adj: bool
+    oom_adj_read_clamped: bool
+
+    # Badness and its presentation.
+    vfork_exempt: str
+    hidden_mm_flag: str
+    admin_discount_3pct: bool
+    badness_signed: bool
+    score_presentation: str
+
+    # Selection.
+    scan_unit_global: str
+    scan_unit_memcg: str
+    tie_global: str
+    tie_memcg: str
+    inflight_rule: str
+    exiting_task_aborts_scan: bool
+    current_bypass: str
+    will_free_scope: str
+    will_free_false_if_hidden: bool
+
+    # Killing.
+    sharer_minus1000: str
+    warn_when_sharer_adj_minus16: bool
+    sharer_init_hides_mm: bool
+    sharer_kthread: str
+    child_sacrifice: bool
+    memory_oom_group: bool
+
+    # The reaper.
+    reaper_after_bypass: str
+    reaper_delay_s: int
+    reaper_after: str
+    reap_mlocked: bool
+    process_mrelease: bool
+
+    # Counters and the log.
+    oom_group_kill_event: bool
+    count_oom_kill: bool
+    log_no_killable: str
+    header_nodemask: bool
+    oom_kill_summary_line: bool
+    table_format: str
+    killed_line: str
+    already_exiting_line: bool
+
+    # Pressure.
+    psi_file: bool
+    psi_unprivileged_trigger: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A switch takes a new value: with a version, or with a patch of the series."""
+
+    value: Value
+    since: Version = (4, 4)
+    patch: int = 0
+    posted: Value | None = None
+    """What the posting of the patch did, where it was merged differently."""
+
+    def value_in(self, *, as_posted: bool) -> Value:
+        """Return the value that the change brings in this form of the series."""
+        return self.posted if as_posted and self.posted is not None else self.value
+
+    def origin(self) -> str:
+        """Name the patch or the version."""
+        return f"patch {self.patch}" if self.patch else ".".join(map(str, self.since))
+
+
+def _patch(number: int, value: Value, posted: Value | None = None) -> Change:
+    return Change(value, _MERGED_IN, number, posted)
+
+
+HISTORY: Mapping[str, tuple[Change, ...]] = {
+    "write_needs_task_mm": (Change(True), _patch(1, False)),
+    "propagate_to_sharers": (Change(False), _patch(3, True)),
+    "propagate_trigger": (
+        Change("never"),
+        _patch(3, "users>1"),
+        Change("MULTIPROCESS", (5, 10)),
+    ),
+    # The two that follow are defects of the posting: it logged the target itself, and
+    # it wrote to init.  Nothing but the posted patch 3 ever sets them.
+    "propagate_hits_own_group": (Change(False), _patch(3, False, posted=True)),
+    "propagate_hits_init": (Change(False), _patch(3, False, posted=True)),
+    "propagate_log": (Change(False), _patch(3, True), Change(False, (5, 0))),
+    "clone_vm_recopies_adj": (Change(False), Change(True, (5, 10))),
+    # 66606567dedf, "mm, oom: keep oom_adj under or at upper limit when printing".
+    "oom_adj_read_clamped": (Change(False), Change(True, (5, 10))),
+    "vfork_exempt": (Change("none"), _patch(4, "done+mm", posted="done-only")),
+    "hidden_mm_flag": (
+        Change("none"),
+        Change("REAPED", (4, 6)),
+        Change("SKIP", (4, 9)),
+    ),
+    "admin_discount_3pct": (Change(True), Change(False, (4, 17))),
+    "badness_signed": (Change(False), Change(True, (5, 9))),
+    "score_presentation": (Change("x*1000/total"), Change("(1000+x)*2/3", (5, 9))),
+    "scan_unit_global": (Change("thread"), Change("process", (4, 7))),
+    "scan_unit_memcg": (Change("thread"), Change("process", (5, 3))),
+    "tie_global": (
+        Change("first"),
+        Change("last", (4, 7)),
+        Change("first", (4, 9)),
+        Change("last", (5, 3)),
+    ),
+    "tie_memcg": (Change("first"), Change("last", (5, 3))),
+    "inflight_rule": (
+        Change("memdie"),
+        Change("victims", (4, 7)),
+        Change("victims, REAPED skipped", (4, 8)),
+        Change("oom_mm, SKIP skipped", (4, 9)),
+    ),
+    "exiting_task_aborts_scan": (Change(True), Change(False, (4, 7))),
+    "current_bypass": (
+        Change("fatal or exiting"),
+        _patch(6, "will_free", posted="will_free_v2"),
+    ),
+    "will_free_scope": (Change("group"), _patch(6, "sharers", posted="unfiltered")),
+    "will_free_false_if_hidden": (Change(False), Change(True, (4, 8))),
+    "sharer_minus1000": (
+        Change("spare"),
+        Change("spare+noreap", (4, 7)),
+        _patch(5, "kill"),
+    ),
+    "warn_when_sharer_adj_minus16": (Change(False), _patch(5, False, posted=True)),
+    "sharer_init_hides_mm": (Change(False), Change(True, (4, 8))),
+    "sharer_kthread": (
+        Change("skip"),
+        Change("skip+noreap", (4, 7)),
+        Change("hide+noreap", (4, 8)),
+        Change("skip", (4, 9)),
+    ),
+    "child_sacrifice": (Change(True), Change(False, (5, 1))),
+    "memory_oom_group": (Change(False), Change(True, (4, 19))),
+    "reaper_after_bypass": (
+        Change("none"),
+        Change("if all dying", (4, 7)),
+        _patch(6, "always"),
+    ),
+    "reaper_delay_s": (Change(0), Change(2, (5, 18))),
+    "reaper_after": (
+        Change("none"),
+        Change("clear memdie", (4, 6)),
+        Change("clear memdie, give up on 2nd", (4, 8)),
+        Change("set SKIP", (4, 9)),
+    ),
+    "reap_mlocked": (Change(False), Change(True, (5, 18))),
+    "process_mrelease": (Change(False), Change(True, (5, 15))),
+    "oom_group_kill_event": (Change(False), Change(True, (5, 17))),
+    "count_oom_kill": (Change(False), Change(True, (4, 13))),
+    "log_no_killable": (Change("panic only"), Change("always", (4, 19))),
+    "header_nodemask": (Change(False), Change(True, (4, 9)), Change(False, (5, 0))),
+    "oom_kill_summary_line": (Change(False), Change(True, (5, 0))),
+    "table_format": (
+        Change("nr_ptes"),
+        Change("pgtables", (4, 15)),
+        Change("rss split", (6, 8)),
+    ),
+    "killed_line": (
+        Change("no shmem"),
+        Change("shmem", (4, 5)),
+        Change("message", (5, 1)),
+        Change("message, UID, pgtables", (5, 4)),
+    ),
+    "already_exiting_line": (Change(False), Change(True, (5, 9))),
+    "psi_file": (Change(False), Change(True, (4, 20))),
+    "psi_unprivileged_trigger": (Change(False), Change(True, (6, 4))),
+}
+"""Every switch and its changes (reference: table of kernel generations, section 10)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """A named generation: its version, and the form in which it has the series."""
+
+    version: Version
+    release: str
+    patched: bool
+    as_posted: bool = False
+
+
+_BASES: Mapping[str, _Base] = {
+    "4.4": _Base((4, 4), "4.4.0", patched=False),
+    "4.7": _Base((4, 7), "4.7.0", patched=False),
+    "series": _Base((4, 7), "4.7.0-rc1-oom", patched=True),
+    "series-as-posted": _Base((4, 7), "4.7.0-rc1-oomv2", patched=True, as_posted=True),
+    "4.8": _Base((4, 8), "4.8.0", patched=True),
+    "4.9": _Base((4, 9), "4.9.0", patched=True),
+    "4.14": _Base((4, 14), "4.14.0", patched=True),
+    "4.19": _Base((4, 19), "4.19.0", patched=True),
+    "5.0": _Base((5, 0), "5.0.0", patched=True),
+    "5.4": _Base((5, 4), "5.4.0", patched=True),
+    "5.10": _Base((5, 10), "5.10.0", patched=True),
+    "5.15": _Base((5, 15), "5.15.0", patched=True),
+    "6.1": _Base((6, 1), "6.1.0", patched=True),
+    "6.18": _Base((6, 18), "6.18.0", patched=True),
+}
+
+PROFILE_NAMES = tuple(_BASES)
+DEFAULT_PROFILE = "series"
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchState:
+    """A switch as /proc/fakeproc/kernel shows it."""
+
+    name: str
+    value: Value
+    origin: str
+
+
+class KernelConfig:
+    """A generation, with patches of the series and single switches turned by hand.
+
+    Immutable: each method returns another one.  Errors are `Refused` with EINVAL and a
+    sentence that names what would be accepted.
+    """
+
+    def __init__(
+        self,
+        base: str = DEFAULT_PROFILE,
+        patches: Mapping[int, bool] | None = None,
+        switches: Mapping[str, Value] | None = None,
+    ) -> None:
+        if base not in _BASES:
+            raise Refused(errno.EINVAL, _unknown("kernel", base, PROFILE_NAMES))
+        self.base = base
+        self._patches = dict(patches or {})
+        self._switches = dict(switches or {})
+        self.states = tuple(self._state(name) for name in HISTORY)
+        self.profile = self._build()
+
+    def has_patch(self, number: int) -> bool:
+        """Say whether this patch of the series is in."""
+        return self._patches.get(number, _BASES[self.base].patched)
+
+    def with_patch(self, number: int, *, on: bool) -> "KernelConfig":
+        """Turn one of the six patches on or off."""
+        if number not in PATCHES:
+            raise Refused(errno.EINVAL, f"patch {number}: the series has patches 1 to 6.")
+        return KernelConfig(self.base, {**self._patches, number: on}, self._switches)
+
+    def with_switch(self, name: str, text: str) -> "KernelConfig":
+        """Set a single switch; an unknown name or value is refused with EINVAL."""
+        if name not in HISTORY:
+            raise Refused(errno.EINVAL, _unknown("switch", name, tuple(HISTORY)))
+        known = {render_value(value): value for value in _values(name)}
+        if text not in known:
+            raise Refused(errno.EINVAL, f"{name}={text}: accepted: {', '.join(known)}.")
+        return KernelConfig(self.base, self._patches, {**self._switches, name: known[text]})
+
+    def _state(self, name: str) -> SwitchState:
+        if name in self._switches:
+            return SwitchState(name, self._switches[name], "set by hand")
+        base = _BASES[self.base]
+        current: Change = HISTORY[name][0]
+        for change in HISTORY[name][1:]:
+            if change.patch and not self.has_patch(change.patch):
+                # What came later built on the patch: without it, the value of before.
+                if change.since <= base.version:
+                    break
+                continue
+            if change.patch or change.since <= base.version:
+                current = change
+        value = current.value_in(as_posted=base.as_posted)
+        posted = " as posted" if value != current.value else ""
+        return SwitchState(name, value, current.origin() + posted)
+
+    def _build(self) -> Profile:
+        base = _BASES[self.base]
+        values: dict[str, Any] = {state.name: state.value for state in self.states}
+        return Profile(name=self.base, version=base.version, release=base.release, **values)
+
+
+def _values(name: str) -> list[Value]:
+    """Return the values that a switch ever had, in order of time."""
+    values: list[Value] = []
+    for change in HISTORY[name]:
+        for value in (change.value, change.posted):
+            if value is not None and value not in values:
+                values.append(value)
+    return values
+
+
+def render_value(value: Value) -> str:
+    """Write a switch's value as a person reads and types it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def _unknown(kind: str, name: str, names: Iterable[str]) -> str:
+    near = get_close_matches(name, list(names), n=1)
+    hint = f" (nearest: {near[0]})" if near else ""
+    return f"{kind} {name!r}: not known{hint}; accepted: {', '.join(names)}."
+
+
+def named(name: str) -> Profile:
+    """Return the profile of a generation; `Refused` (EINVAL) names those there are."""
+    return KernelConfig(name).profile
+
+
+def with_release(profile: Profile, release: str) -> Profile:
+    """Return the profile with another release string (uname -r)."""
+    return replace(profile, release=release)
+
+
+assert {f.name for f in fields(Profile)} == {"name", "version", "release", *HISTORY}

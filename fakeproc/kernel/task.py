@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: MIT
+"""Tasks, thread groups and address spaces: the nouns of the simulated kernel.
+
+The names are the kernel's.  A `Thread` is a task_struct, a `Process` is a thread
+group together with its signal_struct, an `Mm` is an mm_struct.  They hold state and
+answer questions about themselves; whatever changes more than one of them is a method
+of `fakeproc.kernel.machine.Machine`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+COMM_LEN = 15
+"""Bytes of a task's name (TASK_COMM_LEN without the final NUL)."""
+
+
+class State(StrEnum):
+    """Letters of /proc/<pid>/stat."""
+
+    RUNNING = "R"
+    SLEEPING = "S"
+    DISK_SLEEP = "D"
+    STOPPED = "T"
+    ZOMBIE = "Z"
+
+    @property
+    def description(self) -> str:
+        """The word that /proc/<pid>/status prints behind the letter."""
+        return _STATE_WORDS[self]
+
+
+_STATE_WORDS = {
+    State.RUNNING: "running",
+    State.SLEEPING: "sleeping",
+    State.DISK_SLEEP: "disk sleep",
+    State.STOPPED: "stopped",
+    State.ZOMBIE: "zombie",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """User, group and capabilities of a task; real, effective and saved ids are one."""
+
+    uid: int = 0
+    gid: int = 0
+    capabilities: int = 0
+
+    def capable(self, capability_bit: int) -> bool:
+        """Say whether the effective set holds this capability (initial user namespace)."""
+        return bool(self.capabilities & capability_bit)
+
+
+class Caller(Protocol):
+    """Who performs a system call: credentials, and the names that the log prints."""
+
+    @property
+    def credentials(self) -> Credentials:
+        """User, group, capabilities."""
+
+    @property
+    def tid(self) -> int:
+        """The calling task, as its own pid namespace numbers it."""
+
+    @property
+    def tgid(self) -> int:
+        """Its thread group."""
+
+    @property
+    def comm(self) -> str:
+        """Its name."""
+
+    @property
+    def host_pid(self) -> int:
+        """The process of the host behind the call; 0 when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCaller:
+    """A `Caller` that is a task of the simulated machine, or the kernel itself."""
+
+    credentials: Credentials
+    tid: int = 0
+    tgid: int = 0
+    comm: str = "swapper"
+    host_pid: int = 0
+
+    @classmethod
+    def of(cls, thread: Thread, host_pid: int = 0) -> TaskCaller:
+        """Return this task as a caller."""
+        return cls(thread.credentials, thread.tid, thread.process.pid, thread.comm, host_pid)
+
+
+@dataclass(slots=True)
+class MemorySizes:
+    """What an address space holds.  Pages of 4096 bytes, but for the two page-table sizes."""
+
+    total_vm_pages: int = 0
+    anon_pages: int = 0
+    file_pages: int = 0
+    shmem_pages: int = 0
+    swap_entries: int = 0
+    pte_pages: int = 0
+    pmd_pages: int = 0
+
+    @property
+    def rss_pages(self) -> int:
+        """Resident pages of all kinds (get_mm_rss)."""
+        return self.anon_pages + self.file_pages + self.shmem_pages
+
+    @property
+    def pagetable_pages(self) -> int:
+        """Pages of page tables, as the badness counts them."""
+        return self.pte_pages + self.pmd_pages
+
+    @property
+    def ram_pages(self) -> int:
+        """Everything of it that occupies RAM."""
+        return self.rss_pages + self.pagetable_pages
+
+    def problem(self) -> str:
+        """Say what is impossible about these sizes, or nothing."""
+        for name in self.__slots__:
+            if getattr(self, name) < 0:
+                return f"{name} is negative"
+        if self.total_vm_pages < self.rss_pages + self.swap_entries:
+            return "total_vm_pages is smaller than what is resident and swapped"
+        return ""
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Mm:
+    """An address space.
+
+    ``users`` counts the threads on it (mm_users): the threads of all `processes`,
+    which are the thread groups that have at least one thread with this mm, in the
+    order in which they joined.
+    """
+
+    id: int
+    sizes: MemorySizes = field(default_factory=MemorySizes)
+    users: int = 0
+    processes: dict[Process, None] = field(default_factory=dict)
+    cmdline: tuple[bytes, ...] = ()
+    dumpable: bool = True
+    multiprocess: bool = False
+    """MMF_MULTIPROCESS: was once the mm of a CLONE_VM child that is no thread (since 5.10)."""
+    hidden: bool = False
+    """MMF_OOM_REAPED (4.6 to 4.8) or MMF_OOM_SKIP (4.9): out of the OOM killer's sight."""
+
+    def __repr__(self) -> str:
+        return f"<Mm {self.id}, {self.users} users>"
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Thread:
+    """One task.  ``mm`` is None once it has exited, and for kernel threads."""
+
+    tid: int
+    comm: str
+    process: Process
+    credentials: Credentials
+    start_time_ns: int
+    mm: Mm | None = None
+    state: State = State.SLEEPING
+    exiting: bool = False
+    vfork_parent: Thread | None = None
+    """The CLONE_VFORK creator that waits for this task; it need not be the real parent."""
+    vfork_child: Thread | None = None
+    """The task whose exec or exit this one waits for."""
+
+    def __repr__(self) -> str:
+        return f"<Thread {self.tid} {self.comm!r}>"
+
+    @property
+    def vfork_done(self) -> bool:
+        """Say whether a creator waits for this task to exec or exit (vfork_done is set)."""
+        return self.vfork_parent is not None
+
+    @property
+    def is_leader(self) -> bool:
+        """Say whether the task's tid is the thread group's id."""
+        return self.tid == self.process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Say whether the task can still run."""
+        return not self.exiting
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Process:
+    """A thread group and its signal_struct.  ``threads`` begins with the leader."""
+
+    pid: int
+    sequence: int
+    """Place in the order of creation, the order of for_each_process."""
+    real_parent: Thread | None
+    oom_score_adj: int = 0
+    oom_score_adj_min: int = 0
+    threads: list[Thread] = field(default_factory=list)
+    children: dict[Process, None] = field(default_factory=dict)
+    is_kthread: bool = False
+    group_exit: bool = False
+    """SIGNAL_GROUP_EXIT: all of the group is on its way out, or gone."""
+    exit_code: int = 0
+    """As wait(2) gives it: the signal, or the exit status times 256."""
+    reaped: bool = False
+    pgrp: int = 0
+    session: int = 0
+    cgroup: str = "/"
+
+    def __repr__(self) -> str:
+        return f"<Process {self.pid} {self.comm!r}>"
+
+    @property
+    def leader(self) -> Thread:
+        """The thread group leader; it may have exited while others live."""
+        return self.threads[0]
+
+    @property
+    def comm(self) -> str:
+        """The leader's name."""
+        return self.leader.comm
+
+    @property
+    def is_global_init(self) -> bool:
+        """Say whether this is pid 1 of the initial pid namespace."""
+        return self.pid == 1
+
+    @property
+    def is_zombie(self) -> bool:
+        """Say whether every thread has exited and nobody has reaped the group yet."""
+        return not self.reaped and all(thread.exiting for thread in self.threads)
+
+    def find_mm_thread(self) -> Thread | None:
+        """Return the first thread that has an mm (find_lock_task_mm), or None."""
+        for thread in self.threads:
+            if thread.mm is not None:
+                return thread
+        return None
+
+    @property
+    def mm(self) -> Mm | None:
+        """The address space the group still has, even when its leader has exited."""
+        thread = self.find_mm_thread()
+        return thread.mm if thread else None
+
+    def owner(self, thread: Thread) -> tuple[int, int]:
+        """Return uid and gid of the task's /proc files.
+
+        They are root's when the task has no mm (zombie, exited leader), is a kernel
+        thread, or its mm is not dumpable (task_dump_owner; seen on 6.1).
+        """
+        if self.is_kthread or thread.mm is None or not thread.mm.dumpable:
+            return 0, 0
+        return thread.credentials.uid, thread.credentials.gid
+
+
+def truncate_comm(name: str) -> str:
+    """Cut a name to what a task can bear, as prctl(PR_SET_NAME) and exec do."""
+    return name.encode(errors="surrogateescape")[:COMM_LEN].decode(errors="surrogateescape")
