@@ -105,6 +105,8 @@ class Machine:
         self.forks = 0
         """Tasks created since boot (`processes` of /proc/stat)."""
         self.last_pid = 0
+        self.oom_kills = 0
+        """Victims since boot (`oom_kill` of /proc/vmstat, since 4.13)."""
         self._boot(init_comm)
 
     # -- What the machine is -------------------------------------------------------
@@ -177,6 +179,11 @@ class Machine:
         """Let time pass; it never goes back."""
         self.now_ns += max(ns, 0)
 
+    def set_boot_time(self, wall_clock_ns: int) -> None:
+        """Date the boot so that it is now what this wall clock says (ns since 1970)."""
+        boot_time_s = (wall_clock_ns - self.now_ns) // 1_000_000_000
+        self.hardware = replace(self.hardware, boot_time_s=boot_time_s)
+
     def set_kernel(self, config: KernelConfig) -> None:
         """Go on as another kernel, with the same tasks."""
         self.config = config
@@ -226,7 +233,7 @@ class Machine:
         """
         sizes = sizes or default_sizes()
         self._require_memory(sizes)
-        creator = parent or self.init.leader
+        creator = self._able(parent or self.init.leader)
         process = self._fork_process(creator, FORK, pid)
         process.pgrp = process.session = process.pid
         process.leader.credentials = credentials or creator.credentials
@@ -292,7 +299,7 @@ class Machine:
         self._account(mm.sizes, +1)
 
     def set_credentials(self, process: Process, credentials: Credentials) -> None:
-        """Change user, group and capabilities of all threads."""
+        """Change user, group and capabilities of all threads; dumpable stays as it is."""
         for thread in process.threads:
             thread.credentials = credentials
 

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: MIT
+"""The command line: `fakeproc mount`, `umount`, `ps`, `log`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+import fakeproc
+from fakeproc.kernel.errors import Refused
+from fakeproc.kernel.machine import Machine
+from fakeproc.kernel.profile import DEFAULT_PROFILE, PATCHES, PROFILE_NAMES, KernelConfig
+from fakeproc.mount import (
+    MountError,
+    MountOptions,
+    answers,
+    find_mounts,
+    is_mounted,
+    resolve,
+    serve,
+    start_server,
+    unmount,
+)
+from fakeproc.procfs.tree import Procfs
+from fakeproc.scenario import load_scenario
+
+EXIT_OK = 0
+EXIT_REFUSED = 1
+_LOG_POLL_S = 0.2
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser; help comes from it."""
+    parser = argparse.ArgumentParser(
+        prog="fakeproc",
+        description="A fake /proc over a small simulated Linux kernel, for everything about "
+        "the OOM killer.",
+        epilog="example: fakeproc mount /tmp/proc && echo 500 > /tmp/proc/100000/oom_score_adj",
+    )
+    parser.add_argument("--version", action="version", version=fakeproc.__version__)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_mount(commands)
+    _add_umount(commands)
+    _add_ps(commands)
+    _add_log(commands)
+    return parser
+
+
+def _add_mount(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    mount = commands.add_parser(
+        "mount",
+        help="mount a simulated /proc",
+        epilog="example: fakeproc mount --kernel 4.7 --patch 3 /tmp/proc",
+    )
+    mount.add_argument("mountpoint", type=Path, metavar="MOUNT", help="an existing folder")
+    mount.add_argument(
+        "-f", "--foreground", action="store_true", help="do not go to the background"
+    )
+    mount.add_argument("--scenario", type=Path, metavar="FILE", help="a scenario in TOML")
+    mount.add_argument(
+        "--kernel",
+        metavar="NAME",
+        help=f"one of {', '.join(PROFILE_NAMES)} (default: {DEFAULT_PROFILE})",
+    )
+    numbers = sorted(PATCHES)
+    mount.add_argument(
+        "--patch", type=int, action="append", default=[], choices=numbers, metavar="N",
+        help="turn patch N (1 to 6) of the series on; may be repeated",
+    )  # fmt: skip
+    mount.add_argument(
+        "--no-patch", type=int, action="append", default=[], choices=numbers, metavar="N",
+        help="turn patch N off; may be repeated",
+    )  # fmt: skip
+    mount.add_argument(
+        "--caps",
+        choices=("simulated", "real"),
+        default="simulated",
+        help="root has every capability (simulated), or those the host gives it (real)",
+    )
+    mount.add_argument(
+        "--allow-other",
+        action=argparse.BooleanOptionalAction,
+        default=os.getuid() == 0,
+        help="let other users in (default: when root mounts)",
+    )
+    mount.set_defaults(run=_mount)
+
+
+def _add_umount(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    umount = commands.add_parser(
+        "umount",
+        help="unmount, also after the server died",
+        epilog="example: fakeproc umount /tmp/proc",
+    )
+    _add_mountpoint(umount)
+    umount.set_defaults(run=_umount)
+
+
+def _add_ps(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    ps = commands.add_parser(
+        "ps", help="print the tasks of a mount", epilog="example: fakeproc ps --json /tmp/proc"
+    )
+    _add_mountpoint(ps)
+    ps.add_argument("--json", action="store_true", help="print JSON; rss and swap in bytes")
+    ps.set_defaults(run=_ps)
+
+
+def _add_log(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    log = commands.add_parser(
+        "log", help="print the kernel log of a mount", epilog="example: fakeproc log -f /tmp/proc"
+    )
+    _add_mountpoint(log)
+    log.add_argument("-f", "--follow", action="store_true", help="go on with what is new")
+    log.set_defaults(run=_log)
+
+
+def _add_mountpoint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "mountpoint",
+        type=Path,
+        nargs="?",
+        metavar="MOUNT",
+        help="where it is mounted (default: the only fakeproc there is)",
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code: 0, or 1 for a refusal (2 is for usage)."""
+    arguments = make_parser().parse_args(argv)
+    logging.basicConfig(level=logging.DEBUG if arguments.debug else logging.WARNING)
+    try:
+        code: int = arguments.run(arguments)
+        return code
+    except BrokenPipeError:
+        # The reader has what it wanted; nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except KeyboardInterrupt:
+        return 130
+    except (MountError, Refused) as error:
+        if arguments.debug:
+            raise
+        message = error.why if isinstance(error, Refused) else str(error)
+        print(f"fakeproc: {message}", file=sys.stderr)
+        return EXIT_REFUSED
+
+
+# -- mount, umount -----------------------------------------------------------------
+
+
+def _mount(arguments: argparse.Namespace) -> int:
+    path = resolve(arguments.mountpoint)
+    _require_free(path, arguments.mountpoint)
+    machine = load_scenario(arguments.scenario, _kernel_config(arguments))
+    machine.set_boot_time(time.time_ns())
+    _warn_of_living_pids(machine)
+    options = MountOptions(
+        allow_other=arguments.allow_other, real_capabilities=arguments.caps == "real"
+    )
+    if arguments.foreground:
+        serve(Procfs(machine), path, options)
+    else:
+        start_server(machine, path, options)
+    return EXIT_OK
+
+
+def _require_free(path: Path, named: Path) -> None:
+    if is_mounted(path):
+        state = "is mounted already" if answers(path) else "has a mount whose server died"
+        raise MountError(f"{named}: {state}; `fakeproc umount {named}` removes it.")
+    if not path.is_dir():
+        raise MountError(f"{named}: is no folder; make it first.")
+
+
+def _kernel_config(arguments: argparse.Namespace) -> KernelConfig | None:
+    """Return what the options say, or None where they leave it to the scenario."""
+    if not (arguments.kernel or arguments.patch or arguments.no_patch):
+        return None
+    config = KernelConfig(arguments.kernel or DEFAULT_PROFILE)
+    for number in arguments.patch:
+        config = config.with_patch(number, on=True)
+    for number in arguments.no_patch:
+        config = config.with_patch(number, on=False)
+    return config
+
+
+def _warn_of_living_pids(machine: Machine) -> None:
+    """Say which simulated pids a kill(2) would hit on the host (1 and 2 always would)."""
+    alive = sorted(set(machine.processes) & set(psutil.pids()) - {1, 2})
+    if alive:
+        numbers = ", ".join(map(str, alive[:5])) + (" and others" if len(alive) > 5 else "")
+        print(
+            f"fakeproc: pid {numbers}: alive on this host too; a tool that kills by pid would "
+            "hit the host's process.",
+            file=sys.stderr,
+        )
+
+
+def _umount(arguments: argparse.Namespace) -> int:
+    unmount(_find(arguments.mountpoint))
+    return EXIT_OK
+
+
+# -- ps, log -----------------------------------------------------------------------
+
+
+def _ps(arguments: argparse.Namespace) -> int:
+    name = "ps.json" if arguments.json else "ps"
+    sys.stdout.write(_read_control(_find(arguments.mountpoint), name))
+    return EXIT_OK
+
+
+def _log(arguments: argparse.Namespace) -> int:
+    path = _find(arguments.mountpoint)
+    shown = _read_control(path, "kmsg").splitlines(keepends=True)
+    sys.stdout.writelines(shown)
+    while arguments.follow:
+        sys.stdout.flush()
+        time.sleep(_LOG_POLL_S)
+        if not is_mounted(path):
+            return EXIT_OK
+        lines = _read_control(path, "kmsg").splitlines(keepends=True)
+        sys.stdout.writelines(_new_lines(shown, lines))
+        shown = lines
+    return EXIT_OK
+
+
+def _new_lines(shown: list[str], lines: list[str]) -> list[str]:
+    """Return the lines behind the last one shown; the ring may have lost older ones."""
+    for overlap in range(min(len(shown), len(lines)), 0, -1):
+        if shown[-overlap:] == lines[:overlap]:
+            return lines[overlap:]
+    return lines
+
+
+def _read_control(mountpoint: Path, name: str) -> str:
+    try:
+        return (mountpoint / "fakeproc" / name).read_text(errors="surrogateescape")
+    except OSError as error:
+        raise MountError(f"{mountpoint}: no fakeproc answers there: {error.strerror}.") from None
+
+
+def _find(named: Path | None) -> Path:
+    """Return the mount that the command line means."""
+    if named is not None:
+        return named
+    mounts = find_mounts()
+    if len(mounts) != 1:
+        listed = ", ".join(map(str, mounts)) or "none"
+        raise MountError(f"MOUNT is missing; fakeproc mounts there are: {listed}.")
+    return mounts[0]

@@ -1,0 +1,486 @@
+# SPDX-License-Identifier: MIT
+"""The adapter between FUSE and procfs: upcalls become lookups, reads and writes.
+
+Nothing else in the project knows FUSE.  Single-threaded: upcalls are serial.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import logging
+import os
+import stat
+import subprocess
+import time
+import traceback
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import psutil
+
+from fakeproc.callers import Callers
+from fakeproc.kernel.errors import Refused
+from fakeproc.kernel.machine import Machine
+from fakeproc.kernel.task import Caller
+from fakeproc.procfs.node import BLOCK_SIZE, Attributes, Directory, File, Link, OpenFile, open_file
+from fakeproc.procfs.node import Node as Node
+from fakeproc.procfs.tree import Procfs
+
+log = logging.getLogger(__name__)
+
+FSTYPE = "fuse.fakeproc"
+BINDING_VARIABLE = "FAKEPROC_FUSE"
+"""Names the binding to use, fusepy or mfusepy; otherwise mfusepy if it is installed."""
+
+_BINDINGS = {"mfusepy": "mfusepy", "fusepy": "fuse"}
+_ENTRY_TIMEOUT_S = 3600
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+class MountError(Exception):
+    """A mount cannot be made or removed; the message is a sentence for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class MountOptions:
+    """How a mount is made."""
+
+    allow_other: bool = False
+    real_capabilities: bool = False
+
+
+# -- Upcalls -----------------------------------------------------------------------
+
+
+def upcall(
+    method: Callable[Concatenate[Operations, _P], _R],
+) -> Callable[Concatenate[Operations, _P], _R]:
+    """Wrap an upcall: the clock goes on, `Refused` passes, anything else is a bug.
+
+    A bug is logged with its traceback, counted in stats, and gives EIO.  (The bindings
+    alone would turn it into EINVAL, the errno of a bad value.)
+    """
+
+    @functools.wraps(method)
+    def guarded(self: Operations, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            self.begin()
+            return method(self, *args, **kwargs)
+        except Refused:
+            raise
+        except BaseException:
+            self.procfs.stats.internal_errors += 1
+            self.procfs.stats.last_error = traceback.format_exc().replace("\n", "\\n")
+            log.exception("%s%r failed", method.__name__, args)
+            raise Refused(errno.EIO) from None
+
+    return guarded
+
+
+class Operations:
+    """The operations that both bindings call, by their names in libfuse."""
+
+    use_ns = True
+
+    def __init__(
+        self,
+        procfs: Procfs,
+        callers: Callers,
+        context: Callable[[], tuple[int, int, int]],
+        on_ready: Callable[[], None],
+    ) -> None:
+        self.procfs = procfs
+        self._callers = callers
+        self._context = context
+        self._on_ready = on_ready
+        self._open: dict[int, OpenFile] = {}
+        self._next_handle = 1
+        self._in_setattr = False
+        self._last_ns = time.monotonic_ns()
+
+    def begin(self) -> None:
+        """Count the upcall, bring the machine to the present, bury who is gone."""
+        self.procfs.stats.upcalls += 1
+        now_ns = time.monotonic_ns()
+        self.procfs.machine.advance(now_ns - self._last_ns)
+        self._last_ns = now_ns
+        self._callers.bury()
+
+    def _caller(self) -> Caller:
+        return self._callers.identify(*self._context())
+
+    def _lookup(self, path: str) -> Node:
+        return self.procfs.lookup(path, self._caller())
+
+    def _stat(self, attributes: Attributes) -> dict[str, int]:
+        machine = self.procfs.machine
+        now_ns = machine.hardware.boot_time_s * 1_000_000_000 + machine.now_ns
+        return {
+            "st_mode": attributes.mode,
+            "st_uid": attributes.uid,
+            "st_gid": attributes.gid,
+            "st_nlink": attributes.nlink,
+            "st_size": 0,
+            "st_blksize": BLOCK_SIZE,
+            "st_atime": now_ns,
+            "st_mtime": now_ns,
+            "st_ctime": now_ns,
+        }
+
+    # libfuse calls this when the mount is up.
+    def init(self, path: str) -> None:
+        """Tell that the mount answers."""
+        self._on_ready()
+
+    @upcall
+    def getattr(self, path: str, fh: int | None = None) -> dict[str, int]:
+        """Return what stat(2) shows.
+
+        The kernel asks with a file handle in two cases: at the end of setting an
+        attribute, and for lseek(SEEK_END), which the seq files of procfs refuse.
+        """
+        in_setattr, self._in_setattr = self._in_setattr, False
+        opened = self._open.get(fh) if fh is not None else None
+        if opened is None:
+            return self._stat(self._lookup(path).attributes())
+        if not in_setattr and not opened.file.seekable_to_end:
+            raise Refused(errno.EINVAL)
+        return self._stat(opened.file.attributes())
+
+    @upcall
+    def readdir(self, path: str, fh: int) -> list[tuple[str, dict[str, int], int]]:
+        """Return names and file types, ``.`` and ``..`` first."""
+        node = self._lookup(path)
+        if not isinstance(node, Directory):
+            raise Refused(errno.ENOTDIR)
+        names = [(".", stat.S_IFDIR), ("..", stat.S_IFDIR), *node.entries()]
+        return [(name, {"st_mode": kind}, 0) for name, kind in names]
+
+    @upcall
+    def readlink(self, path: str) -> str:
+        """Return where a link leads, for this caller."""
+        caller = self._caller()
+        node = self.procfs.lookup(path, caller)
+        if not isinstance(node, Link):
+            raise Refused(errno.EINVAL)
+        return node.target(caller)
+
+    @upcall
+    def open(self, path: str, flags: int) -> int:
+        """Open a file, if its mode lets the caller; return a handle."""
+        caller = self._caller()
+        node = self.procfs.lookup(path, caller)
+        if not isinstance(node, File):
+            raise Refused(errno.EISDIR)
+        handle = self._next_handle
+        self._next_handle += 1
+        self._open[handle] = open_file(node, flags, caller)
+        return handle
+
+    @upcall
+    def release(self, path: str, fh: int) -> int:
+        """Close a handle."""
+        self._open.pop(fh, None)
+        return 0
+
+    @upcall
+    def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
+        """Read."""
+        return self._open[fh].read(size, offset)
+
+    @upcall
+    def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
+        """Write; where it begins makes no difference."""
+        return self._open[fh].write(self._caller(), bytes(data))
+
+    @upcall
+    def truncate(self, path: str, length: int, fh: int | None = None) -> int:
+        """Let who may write truncate, which changes nothing."""
+        if self._open.get(fh or 0) is None:
+            caller = self._caller()
+            self.procfs.lookup(path, caller).require_access(caller, os.W_OK)
+        self._in_setattr = True
+        return 0
+
+    @upcall
+    def access(self, path: str, amode: int) -> int:
+        """Say whether access(2) would let the caller."""
+        caller = self._caller()
+        self.procfs.lookup(path, caller).require_access(caller, amode)
+        return 0
+
+    @upcall
+    def chmod(self, path: str, mode: int) -> int:
+        """Refuse: the modes of procfs are what they are (EPERM, seen on 6.1)."""
+        self._lookup(path)
+        raise Refused(errno.EPERM)
+
+    @upcall
+    def chown(self, path: str, uid: int, gid: int) -> int:
+        """Let root, without effect: the owner shown is computed anew each time."""
+        self._change_nothing(path)
+        return 0
+
+    @upcall
+    def utimens(self, path: str, times: tuple[int, int] | None = None) -> int:
+        """Let root, without effect."""
+        self._change_nothing(path)
+        return 0
+
+    def _change_nothing(self, path: str) -> None:
+        caller = self._caller()
+        self.procfs.lookup(path, caller)
+        if caller.credentials.uid != 0:
+            raise Refused(errno.EPERM)
+
+    # Nothing can be made in procfs (ENOENT), and nothing removed (EPERM).
+
+    @upcall
+    def create(self, path: str, mode: int, fi: Any = None) -> int:
+        """Refuse: a name that is not there cannot be made."""
+        raise Refused(errno.ENOENT)
+
+    @upcall
+    def mknod(self, path: str, mode: int, dev: int) -> int:
+        """Refuse."""
+        raise Refused(errno.ENOENT)
+
+    @upcall
+    def mkdir(self, path: str, mode: int) -> int:
+        """Refuse."""
+        raise Refused(errno.ENOENT)
+
+    @upcall
+    def symlink(self, target: str, source: str) -> int:
+        """Refuse."""
+        raise Refused(errno.ENOENT)
+
+    @upcall
+    def link(self, target: str, source: str) -> int:
+        """Refuse."""
+        raise Refused(errno.EPERM)
+
+    @upcall
+    def rename(self, old: str, new: str) -> int:
+        """Refuse."""
+        self._lookup(old)
+        raise Refused(errno.EPERM)
+
+    @upcall
+    def unlink(self, path: str) -> int:
+        """Refuse."""
+        self._lookup(path)
+        raise Refused(errno.EPERM)
+
+    @upcall
+    def rmdir(self, path: str) -> int:
+        """Refuse."""
+        self._lookup(path)
+        raise Refused(errno.EPERM)
+
+    @upcall
+    def statfs(self, path: str) -> dict[str, int]:
+        """Return an empty file system with names of up to 255 bytes, as procfs does."""
+        return {"f_bsize": 4096, "f_frsize": 4096, "f_namemax": 255}
+
+    def destroy(self, path: str) -> None:
+        """Clean up when the mount goes."""
+        self._callers.close()
+
+
+class _FusepyOperations(Operations):
+    """The same for fusepy, which calls the object with the operation's name."""
+
+    def __call__(self, operation: str, *args: Any) -> Any:
+        return getattr(self, operation)(*args)
+
+
+# -- The binding -------------------------------------------------------------------
+
+
+def load_binding() -> types.ModuleType:
+    """Import the binding: the one that FAKEPROC_FUSE names, or mfusepy, or fusepy.
+
+    `MountError` says what to install when there is none, or no libfuse.
+    """
+    wanted = os.environ.get(BINDING_VARIABLE)
+    if wanted is not None and wanted not in _BINDINGS:
+        raise MountError(f"{BINDING_VARIABLE}={wanted}: accepted: {', '.join(_BINDINGS)}.")
+    reasons = []
+    for name in [wanted] if wanted else _BINDINGS:
+        try:
+            return import_module(_BINDINGS[name])
+        except (ImportError, OSError, AttributeError) as error:
+            reasons.append(f"{name}: {error}")
+    raise MountError(
+        f"No binding to libfuse can be loaded ({'; '.join(reasons)}). "
+        "Install libfuse2 (apt-get install libfuse2), or fakeproc[fuse3] and libfuse3."
+    )
+
+
+def serve(
+    procfs: Procfs,
+    mountpoint: Path,
+    options: MountOptions | None = None,
+    *,
+    on_ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Mount and answer upcalls until the mount is gone; `on_ready` is called when it is up."""
+    options = options or MountOptions()
+    binding = load_binding()
+    is_mfusepy = binding.__name__ == "mfusepy"
+    callers = Callers(procfs, real_capabilities=options.real_capabilities)
+    kind = Operations if is_mfusepy else _FusepyOperations
+    operations = kind(procfs, callers, binding.fuse_get_context, on_ready)
+    libfuse2 = not is_mfusepy or binding.fuse_version_major == 2
+    # libfuse 2 needs telling what libfuse 3 always does: to mount over the placeholder
+    # in the folder, and to pass long writes whole.
+    only_in_libfuse2 = {"nonempty": True, "big_writes": True} if libfuse2 else {}
+    try:
+        binding.FUSE(
+            operations,
+            os.fspath(mountpoint),
+            encoding="latin-1",
+            foreground=True,
+            nothreads=True,
+            direct_io=True,
+            attr_timeout=0,
+            entry_timeout=_ENTRY_TIMEOUT_S,
+            negative_timeout=0,
+            allow_other=options.allow_other,
+            fsname="fakeproc",
+            subtype="fakeproc",
+            **only_in_libfuse2,
+        )
+    except RuntimeError as error:
+        raise MountError(f"{mountpoint}: cannot be mounted (libfuse says why above).") from error
+
+
+# -- Mounts there are --------------------------------------------------------------
+
+
+def find_mounts() -> list[Path]:
+    """Return the mount points of fakeproc, dead ones included, without touching them."""
+    return [Path(p.mountpoint) for p in psutil.disk_partitions(all=True) if p.fstype == FSTYPE]
+
+
+def is_mounted(mountpoint: Path) -> bool:
+    """Say whether there is a fakeproc mount, dead or alive; no file of it is touched."""
+    return resolve(mountpoint) in find_mounts()
+
+
+def answers(mountpoint: Path) -> bool:
+    """Say whether the mount is alive."""
+    try:
+        return (mountpoint / "fakeproc" / "stats").exists()
+    except OSError:
+        return False
+
+
+def resolve(mountpoint: Path) -> Path:
+    """Return the absolute path without links; the last part, which may be dead, is not asked."""
+    return mountpoint.absolute().parent.resolve() / mountpoint.absolute().name
+
+
+def unmount(mountpoint: Path) -> None:
+    """Unmount, also when the server is dead; `MountError` when it is busy or not mounted."""
+    path = resolve(mountpoint)
+    if not is_mounted(path):
+        raise MountError(f"{mountpoint}: no fakeproc is mounted there.")
+    lazy = not answers(path)
+    failure = ""
+    for command in _unmount_commands(path, lazy=lazy):
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            failure = failure or f"{command[0]} is not installed"
+            continue
+        if done.returncode == 0 or not is_mounted(path):
+            return
+        failure = done.stderr.strip()
+    raise MountError(f"{mountpoint}: cannot be unmounted: {failure}.")
+
+
+def _unmount_commands(path: Path, *, lazy: bool) -> Iterator[list[str]]:
+    name = os.fspath(path)
+    if os.getuid() == 0:
+        yield ["umount", *(["-l"] if lazy else []), name]
+    for tool in ("fusermount3", "fusermount"):
+        yield [tool, "-u", *(["-z"] if lazy else []), name]
+
+
+# -- A server of its own -----------------------------------------------------------
+
+
+def start_server(
+    machine: Machine, mountpoint: Path, options: MountOptions | None = None, *, stderr: int = 2
+) -> int:
+    """Fork a server that mounts; return its pid when the mount answers.
+
+    It daemonises before it mounts, in a session of its own.  `MountError` when the
+    mount fails.
+    """
+    ready_read, ready_write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(ready_read)
+        _run_server(machine, mountpoint, options, ready_write)
+    os.close(ready_write)
+    with os.fdopen(ready_read, "rb") as ready:
+        outcome = ready.read().decode()
+    if outcome != "ready":
+        os.waitpid(pid, 0)
+        raise MountError(outcome or f"{mountpoint}: cannot be mounted.")
+    return pid
+
+
+def _run_server(
+    machine: Machine, mountpoint: Path, options: MountOptions | None, ready: int
+) -> None:
+    """Be the server, in the child of a fork; never returns."""
+    status = 1
+
+    def tell_ready() -> None:
+        os.write(ready, b"ready")
+        null = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(null, standard)
+        os.close(ready)
+
+    try:
+        os.setsid()
+        os.chdir("/")
+        serve(Procfs(machine), mountpoint, options, on_ready=tell_ready)
+        status = 0
+    except MountError as error:
+        with contextlib.suppress(OSError):
+            os.write(ready, str(error).encode())
+    finally:
+        os._exit(status)
+
+
+@contextlib.contextmanager
+def mount(
+    machine: Machine, mountpoint: str | os.PathLike[str], options: MountOptions | None = None
+) -> Iterator[Path]:
+    """Mount a machine in a server of its own, for the length of a with block.
+
+    The server starts from the machine's present state; from then on the files of the
+    mount are the way to it.
+    """
+    path = resolve(Path(mountpoint))
+    pid = start_server(machine, path, options)
+    try:
+        yield path
+    finally:
+        if is_mounted(path):
+            unmount(path)
+        os.waitpid(pid, 0)

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: MIT
+"""/proc/fakeproc/: the control directory, for shells.  `CONTROL_FILES` is its table."""
+
+from __future__ import annotations
+
+import errno
+import json
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fakeproc.kernel.errors import Refused
+from fakeproc.kernel.machine import Machine
+from fakeproc.kernel.profile import PATCHES, PROFILE_NAMES, KernelConfig, render_value
+from fakeproc.kernel.task import Caller, Thread
+from fakeproc.procfs import ctl
+from fakeproc.procfs.node import Attributes, File
+from fakeproc.units import format_pages
+
+if TYPE_CHECKING:
+    from fakeproc.procfs.tree import Procfs
+
+
+@dataclass(frozen=True, slots=True)
+class ControlFile:
+    """A row of the table: permission bits, what reading gives, what writing does."""
+
+    mode: int
+    render: Callable[[Procfs], str]
+    store: Callable[[Procfs, Caller, bytes], int] | None = None
+
+
+class ControlNode(File):
+    """A file of the control directory, owned by root."""
+
+    def __init__(self, procfs: Procfs, row: ControlFile) -> None:
+        self._procfs = procfs
+        self._row = row
+
+    def attributes(self) -> Attributes:
+        """Return the row's mode; root's, as all of them are."""
+        return Attributes(stat.S_IFREG | self._row.mode)
+
+    def render(self) -> bytes:
+        """Return the content."""
+        return self._row.render(self._procfs).encode(errors="surrogateescape")
+
+    def store(self, caller: Caller, data: bytes) -> int:
+        """Write; EINVAL where the file takes no writes."""
+        if self._row.store is None:
+            raise Refused(errno.EINVAL)
+        return self._row.store(self._procfs, caller, data)
+
+
+# -- kernel ------------------------------------------------------------------------
+
+
+def _render_kernel(procfs: Procfs) -> str:
+    """Return lines that may be written back: the kernel, the patches, the switches."""
+    config = procfs.machine.config
+    lines = [f"kernel {config.base}"]
+    for number, title in PATCHES.items():
+        verb = "patch" if config.has_patch(number) else "no-patch"
+        lines.append(f"{verb} {number}  # {title}")
+    for state in config.states:
+        lines.append(f"{state.name}={render_value(state.value)}  # {state.origin}")
+    return "\n".join(lines) + "\n"
+
+
+def _store_kernel(procfs: Procfs, caller: Caller, data: bytes) -> int:
+    """Take `kernel NAME`, `patch N`, `no-patch N`, `SWITCH=VALUE` lines, or a bare NAME.
+
+    All of the lines count, or none.
+    """
+    config = procfs.machine.config
+    try:
+        for line in data.decode(errors="replace").splitlines():
+            config = _change_kernel(config, line.split("#")[0].strip())
+    except Refused as refused:
+        procfs.answer = f"{refused.name}: {refused.why}\n"
+        raise
+    procfs.machine.set_kernel(config)
+    procfs.answer = "ok\n"
+    return len(data)
+
+
+def _change_kernel(config: KernelConfig, line: str) -> KernelConfig:
+    words = line.split(None, 1)
+    if not words:
+        return config
+    if words[0] in ("patch", "no-patch") and len(words) == 2 and words[1].isdecimal():
+        return config.with_patch(int(words[1]), on=words[0] == "patch")
+    if "=" in line:
+        name, value = line.split("=", 1)
+        state = next((s for s in config.states if s.name == name.strip()), None)
+        if state is not None and render_value(state.value) == value.strip():
+            return config
+        return config.with_switch(name.strip(), value.strip())
+    name = words[1] if words[0] == "kernel" and len(words) == 2 else line
+    if name not in PROFILE_NAMES:
+        raise Refused(
+            errno.EINVAL,
+            f"kernel: {line!r}: accepted: patch N, no-patch N, SWITCH=VALUE, or one of "
+            f"{', '.join(PROFILE_NAMES)}.",
+        )
+    return KernelConfig(name)
+
+
+# -- ps ----------------------------------------------------------------------------
+
+PS_COLUMNS = (
+    "pid",
+    "tgid",
+    "uid",
+    "mm",
+    "sharers",
+    "rss",
+    "swap",
+    "oom_score_adj",
+    "oom_score",
+    "state",
+    "name",
+)
+
+
+def ps_rows(machine: Machine) -> list[dict[str, Any]]:
+    """Return one row for each task, processes in order of creation; sizes in bytes."""
+    return [
+        _ps_row(machine, thread)
+        for process in machine.processes.values()
+        for thread in process.threads
+    ]
+
+
+def _ps_row(machine: Machine, thread: Thread) -> dict[str, Any]:
+    process, mm = thread.process, thread.mm
+    return {
+        "pid": thread.tid,
+        "tgid": process.pid,
+        "uid": thread.credentials.uid,
+        "mm": mm.id if mm else None,
+        "sharers": len(mm.processes) if mm else 0,
+        "rss": mm.sizes.rss_pages * 4096 if mm else 0,
+        "swap": mm.sizes.swap_entries * 4096 if mm else 0,
+        "oom_score_adj": process.oom_score_adj,
+        "oom_score": machine.oom_score(process),
+        "state": thread.state.value,
+        "name": thread.comm,
+    }
+
+
+def _render_ps(procfs: Procfs) -> str:
+    """Return the table for people: sizes short, no mm as a dash."""
+    rows = [list(PS_COLUMNS)]
+    for row in ps_rows(procfs.machine):
+        short = {key: format_pages(row[key] // 4096) for key in ("rss", "swap")}
+        short["mm"] = "-" if row["mm"] is None else str(row["mm"])
+        short["name"] = row["name"].replace("\n", "\\n")
+        rows.append([short.get(key, str(row[key])) for key in PS_COLUMNS])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "".join(_align(row, widths) + "\n" for row in rows)
+
+
+def _align(row: list[str], widths: list[int]) -> str:
+    numbers = [cell.rjust(width) for cell, width in zip(row[:-1], widths, strict=False)]
+    return "  ".join([*numbers, row[-1]])
+
+
+def _render_ps_json(procfs: Procfs) -> str:
+    return json.dumps(ps_rows(procfs.machine), indent=1) + "\n"
+
+
+# -- the rest ----------------------------------------------------------------------
+
+
+def _render_kmsg(procfs: Procfs) -> str:
+    return procfs.machine.log.render()
+
+
+def _render_stats(procfs: Procfs) -> str:
+    stats = procfs.stats
+    lines = [f"upcalls {stats.upcalls}", f"internal_errors {stats.internal_errors}"]
+    if stats.last_error:
+        lines.append(f"last_error {stats.last_error}")
+    return "\n".join(lines) + "\n"
+
+
+def _render_answer(procfs: Procfs) -> str:
+    return procfs.answer
+
+
+CONTROL_FILES: dict[str, ControlFile] = {
+    "ctl": ControlFile(0o666, _render_answer, ctl.run_lines),
+    "kernel": ControlFile(0o644, _render_kernel, _store_kernel),
+    "kmsg": ControlFile(0o444, _render_kmsg),
+    "ps": ControlFile(0o444, _render_ps),
+    "ps.json": ControlFile(0o444, _render_ps_json),
+    "stats": ControlFile(0o444, _render_stats),
+}
+"""The files of /proc/fakeproc, by name."""

@@ -1,0 +1,426 @@
+# SPDX-License-Identifier: MIT
+"""The commands of /proc/fakeproc/ctl: one a line, each a row of `COMMANDS`.
+
+A command runs with the rights of its writer: root of the machine may do everything,
+others may do to their own processes what the kernel would let them do.  What is
+refused changes nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import shlex
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from fakeproc.kernel import capability
+from fakeproc.kernel.errors import Refused
+from fakeproc.kernel.machine import CloneFlags, Machine, default_sizes, sizes_for
+from fakeproc.kernel.task import Caller, Credentials, MemorySizes, Mm, Process, Thread
+from fakeproc.units import parse_pages
+
+if TYPE_CHECKING:
+    from fakeproc.procfs.tree import Procfs
+
+_SIZE_KEYS = {
+    "rss": "anon_pages",
+    "anon": "anon_pages",
+    "file": "file_pages",
+    "shmem": "shmem_pages",
+    "swap": "swap_entries",
+    "size": "total_vm_pages",
+    "pte": "pte_pages",
+    "pmd": "pmd_pages",
+}
+"""Keys that give a size: what `MemorySizes` calls it.  rss= is all of it anonymous."""
+
+_CREDENTIAL_KEYS = ("uid", "gid", "caps", "dumpable")
+_ID_MAX = 2**32 - 2
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """The words behind a command's name: what it acts on, and key=value pairs."""
+
+    words: tuple[str, ...]
+    options: Mapping[str, str]
+
+    def thread(self, machine: Machine, text: str | None = None) -> Thread:
+        """Return the task that the first word (or this text) names."""
+        return machine.thread(_integer("pid", text or self.words[0], 1, 2**31 - 1))
+
+    def sizes(self, base: MemorySizes) -> MemorySizes:
+        """Return these sizes with the given ones changed; the rest follows from them."""
+        given = {_SIZE_KEYS[k]: parse_pages(v) for k, v in self.options.items() if k in _SIZE_KEYS}
+        if not given:
+            return base
+        kinds = ("anon_pages", "file_pages", "shmem_pages", "swap_entries")
+        kept = {kind: getattr(base, kind) for kind in kinds}
+        return sizes_for(**{**kept, **given})
+
+    def flag(self, name: str, default: bool) -> bool:
+        """Return a yes/no option."""
+        text = self.options.get(name)
+        if text is None:
+            return default
+        if text not in ("yes", "no"):
+            raise Refused(errno.EINVAL, f"{name}={text}: accepted: yes, no.")
+        return text == "yes"
+
+    def integer(self, name: str, low: int, high: int) -> int | None:
+        """Return an option that is a number of this range, or None where it is not given."""
+        text = self.options.get(name)
+        return None if text is None else _integer(name, text, low, high)
+
+    def credentials(self, machine: Machine, base: Credentials) -> Credentials:
+        """Return the base with uid, gid and caps changed; another uid loses them all."""
+        uid = self.integer("uid", 0, _ID_MAX)
+        gid = self.integer("gid", 0, _ID_MAX)
+        changed = base
+        if uid is not None:
+            full = machine.full_capabilities
+            changed = Credentials(uid, uid, full if uid == 0 else 0)
+        if gid is not None:
+            changed = replace(changed, gid=gid)
+        if "caps" in self.options:
+            held = capability.parse(self.options["caps"], machine.full_capabilities)
+            changed = replace(changed, capabilities=held)
+        return changed
+
+
+def _integer(name: str, text: str, low: int, high: int) -> int:
+    try:
+        value = int(text, 10)
+    except ValueError:
+        value = low - 1
+    if not low <= value <= high:
+        raise Refused(errno.EINVAL, f"{name}={text}: accepted is a number, {low} to {high}.")
+    return value
+
+
+Run = Callable[["Procfs", Caller, Arguments], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A row of the table: how it is written, and what it does; it returns the answer."""
+
+    usage: str
+    run: Run
+    words: tuple[int, int] = (1, 1)
+    """How many words it takes besides the options: at least, at most."""
+    keys: tuple[str, ...] = ()
+
+
+def run_lines(procfs: Procfs, caller: Caller, data: bytes) -> int:
+    """Run the commands in what was written; return the bytes of those that were accepted.
+
+    A refused line raises when it is the first.  A later one ends the write short, so
+    that the writer sends it again and then hears the errno.
+    """
+    taken = 0
+    for line in data.splitlines(keepends=True):
+        try:
+            procfs.answer = run(procfs, caller, line) + "\n"
+        except Refused as refused:
+            if taken:
+                return taken
+            procfs.answer = f"{refused.name}: {refused.why}\n"
+            raise
+        taken += len(line)
+    return taken
+
+
+def run(procfs: Procfs, caller: Caller, line: bytes) -> str:
+    """Run one command; return its answer.  Blank lines and comments answer ``ok``."""
+    words = _split(line)
+    if not words:
+        return "ok"
+    name, rest = words[0], words[1:]
+    command = COMMANDS.get(name)
+    if command is None:
+        raise Refused(errno.EINVAL, _unknown("command", name, tuple(COMMANDS)))
+    return command.run(procfs, caller, _arguments(name, command, rest)) or "ok"
+
+
+def _split(line: bytes) -> list[str]:
+    try:
+        return shlex.split(line.decode(), comments=True)
+    except ValueError as error:
+        raise Refused(errno.EINVAL, f"{line!r}: cannot be read: {error}.") from None
+
+
+def _arguments(name: str, command: Command, rest: list[str]) -> Arguments:
+    options = dict(word.split("=", 1) for word in rest if "=" in word)
+    words = tuple(word for word in rest if "=" not in word)
+    for key in options:
+        if key not in command.keys:
+            raise Refused(errno.EINVAL, f"{name}: {_unknown('key', key, command.keys)}")
+    low, high = command.words
+    if not low <= len(words) <= high:
+        raise Refused(errno.EINVAL, f"{name}: usage: {command.usage}")
+    return Arguments(words, options)
+
+
+def _unknown(kind: str, name: str, names: tuple[str, ...]) -> str:
+    near = get_close_matches(name, names, n=1)
+    hint = f" (nearest: {near[0]})" if near else ""
+    return f"{kind} {name!r}: not known{hint}; accepted: {', '.join(names) or 'none'}."
+
+
+# -- Rights ------------------------------------------------------------------------
+
+
+def _require_root(caller: Caller, what: str) -> None:
+    if caller.credentials.uid != 0:
+        raise Refused(errno.EPERM, f"{what}: only root of the simulated machine may do this.")
+
+
+def _require_credentials(caller: Caller, wanted: Credentials) -> None:
+    """Let an ordinary user have only what is theirs already."""
+    own = caller.credentials
+    more = wanted.capabilities & ~own.capabilities
+    if own.uid != 0 and (wanted.uid != own.uid or wanted.gid != own.gid or more):
+        raise Refused(
+            errno.EPERM,
+            f"uid={wanted.uid}: you are uid {own.uid}, and only root may set another one.",
+        )
+
+
+def _own_thread(procfs: Procfs, caller: Caller, arguments: Arguments, what: str) -> Thread:
+    """Return the task that the command names, if the caller may change it."""
+    thread = arguments.thread(procfs.machine)
+    procfs.machine.require_same_user(caller, thread.process, what)
+    return thread
+
+
+def _own_process(procfs: Procfs, caller: Caller, arguments: Arguments, what: str) -> Process:
+    return _own_thread(procfs, caller, arguments, what).process
+
+
+def _name(arguments: Arguments, default: str) -> str:
+    name = arguments.options.get("name", default)
+    if not name or "\0" in name:
+        raise Refused(errno.EINVAL, f"name={name!r}: accepted is a name of one character or more.")
+    return name
+
+
+def _cmdline(arguments: Arguments) -> tuple[bytes, ...]:
+    if "cmdline" not in arguments.options:
+        return ()
+    try:
+        return tuple(word.encode() for word in shlex.split(arguments.options["cmdline"]))
+    except ValueError as error:
+        raise Refused(errno.EINVAL, f"cmdline=: cannot be read: {error}.") from None
+
+
+# -- The commands ------------------------------------------------------------------
+
+
+def _spawn(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
+    machine = procfs.machine
+    parent = machine.init.leader
+    if "parent" in arguments.options:
+        parent = arguments.thread(machine, arguments.options["parent"])
+        machine.require_same_user(caller, parent.process, "spawn")
+    inherited = caller.credentials if "parent" not in arguments.options else parent.credentials
+    credentials = arguments.credentials(machine, inherited)
+    _require_credentials(caller, credentials)
+    value = arguments.integer("oom_score_adj", -1000, 1000)
+    if value is not None and value < 0:
+        _require_root(caller, f"oom_score_adj={value}")
+    dumpable = arguments.flag("dumpable", True)
+    process = machine.spawn(
+        _name(arguments, "task"),
+        parent=parent,
+        pid=arguments.integer("pid", 1, 2**31 - 1),
+        credentials=credentials,
+        sizes=arguments.sizes(default_sizes() if not _gives_sizes(arguments) else MemorySizes()),
+        cmdline=_cmdline(arguments),
+    )
+    if process.mm is not None:
+        process.mm.dumpable = dumpable
+    if value is not None:
+        machine.store_oom_score_adj(process.leader, machine.root, b"%d" % value)
+    return str(process.pid)
+
+
+def _gives_sizes(arguments: Arguments) -> bool:
+    return any(key in _SIZE_KEYS for key in arguments.options)
+
+
+def _clone(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
+    machine = procfs.machine
+    if "parent" not in arguments.options:
+        raise Refused(errno.EINVAL, f"clone: parent= is missing: {COMMANDS['clone'].usage}")
+    creator = arguments.thread(machine, arguments.options["parent"])
+    machine.require_same_user(caller, creator.process, "clone")
+    shared = arguments.options.get("vm", "copied")
+    if shared not in ("shared", "copied"):
+        raise Refused(errno.EINVAL, f"vm={shared}: accepted: shared, copied.")
+    pid = arguments.integer("pid", 1, 2**31 - 1)
+    name = _name(arguments, creator.comm)
+    vfork, sibling = arguments.flag("vfork", False), arguments.flag("sibling", False)
+    if arguments.flag("thread", False):
+        if shared == "copied" or vfork or sibling:
+            raise Refused(
+                errno.EINVAL, "thread=yes: a thread shares its mm: vm=shared, vfork=no, sibling=no."
+            )
+        thread = machine.clone_thread(creator, tid=pid)
+    else:
+        flags = CloneFlags(vm=shared == "shared", vfork=vfork, parent=sibling)
+        thread = machine.clone(creator, flags, pid=pid).leader
+    machine.rename(thread, name)
+    return str(thread.tid)
+
+
+def _exec(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
+    thread = _own_thread(procfs, caller, arguments, "exec")
+    base = MemorySizes() if _gives_sizes(arguments) else default_sizes()
+    name = _name(arguments, thread.comm)
+    procfs.machine.exec(thread, name, arguments.sizes(base), _cmdline(arguments))
+    return "ok"
+
+
+def _thread(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
+    creator = _own_thread(procfs, caller, arguments, "thread")
+    name = _name(arguments, creator.comm)
+    tid = arguments.integer("tid", 1, 2**31 - 1)
+    thread = procfs.machine.clone_thread(creator, tid=tid)
+    procfs.machine.rename(thread, name)
+    return str(thread.tid)
+
+
+def _exit(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
+    thread = _own_thread(procfs, caller, arguments, "exit")
+    status = arguments.integer("status", 0, 255) or 0
+    if thread.is_leader:
+        procfs.machine.exit_group(thread.process, status << 8)
+    else:
+        procfs.machine.exit_thread(thread)
+    return "ok"
+
+
+def _exit_leader(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
+    process = _own_process(procfs, caller, arguments, "exit-leader")
+    procfs.machine.exit_thread(process.leader)
+    return "ok"
+
+
+def _reap(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
+    process = _own_process(procfs, caller, arguments, "reap")
+    return f"ok status={procfs.machine.reap(process)}"
+
+
+def _kthread(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
+    _require_root(caller, "kthread")
+    machine = procfs.machine
+    borrowed: Mm | None = None
+    if "use_mm" in arguments.options:
+        borrowed = arguments.thread(machine, arguments.options["use_mm"]).process.mm
+        if borrowed is None:
+            raise Refused(errno.EINVAL, f"use_mm={arguments.options['use_mm']}: has no mm.")
+    pid = arguments.integer("pid", 1, 2**31 - 1)
+    return str(machine.kthread(_name(arguments, "kworker/0:1"), use_mm=borrowed, pid=pid).pid)
+
+
+def _kill(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
+    process = arguments.thread(procfs.machine).process
+    number = _signal_number(arguments.words[1] if len(arguments.words) > 1 else "SIGTERM")
+    effect = procfs.machine.kill(caller, process, number)
+    return "ok" if effect else "ok (no effect)"
+
+
+def _signal_number(text: str) -> int:
+    if text.isascii() and text.isdigit():
+        return _integer("signal", text, 0, 2**31 - 1)
+    name = text.upper() if text.upper().startswith("SIG") else f"SIG{text.upper()}"
+    try:
+        return signal.Signals[name]
+    except KeyError:
+        raise Refused(
+            errno.EINVAL, f"{text}: no such signal; accepted: SIGTERM, TERM, 15 and so on."
+        ) from None
+
+
+def _set(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
+    machine = procfs.machine
+    thread = _own_thread(procfs, caller, arguments, "set")
+    process = thread.process
+    name = _name(arguments, thread.comm)
+    credentials = arguments.credentials(machine, thread.credentials)
+    _require_credentials(caller, credentials)
+    changes_mm = _gives_sizes(arguments) or "dumpable" in arguments.options
+    mm = process.mm
+    if changes_mm and (mm is None or process.is_kthread):
+        raise Refused(errno.EINVAL, f"set {thread.tid}: has no mm of its own.")
+    if mm is not None and changes_mm:
+        dumpable = arguments.flag("dumpable", mm.dumpable)
+        machine.resize(mm, arguments.sizes(mm.sizes))
+        mm.dumpable = dumpable
+    machine.set_credentials(process, credentials)
+    machine.rename(thread, name)
+    return "ok"
+
+
+def _become(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
+    host_pid = caller.host_pid
+    if not host_pid:
+        raise Refused(errno.EINVAL, "become: there is no process of the host behind this write.")
+    if arguments.words[0] == "none":
+        procfs.acting.pop(host_pid, None)
+        return "ok"
+    thread = arguments.thread(procfs.machine)
+    if not procfs.may_become(caller):
+        raise Refused(errno.EPERM, "become: only who is root of the machine may become others.")
+    if thread.exiting or thread.process.is_kthread:
+        raise Refused(errno.EINVAL, f"become {thread.tid}: makes no system calls.")
+    procfs.acting[host_pid] = thread
+    return "ok"
+
+
+def _help(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
+    return "\n".join(command.usage for command in COMMANDS.values())
+
+
+_MEMORY = tuple(_SIZE_KEYS)
+
+COMMANDS: dict[str, Command] = {
+    "spawn": Command(
+        "spawn name=web rss=300M uid=33 oom_score_adj=-500"
+        " [file= shmem= swap= size= pte= pmd= gid= caps= dumpable= parent= pid= cmdline=]",
+        _spawn,
+        (0, 0),
+        ("name", "oom_score_adj", "parent", "pid", "cmdline", *_CREDENTIAL_KEYS, *_MEMORY),
+    ),
+    "clone": Command(
+        "clone parent=PID vm=shared|copied thread=no vfork=no [sibling=no name= pid=]",
+        _clone,
+        (0, 0),
+        ("parent", "vm", "thread", "vfork", "sibling", "name", "pid"),
+    ),
+    "exec": Command(
+        "exec PID name=worker rss=20M [file= shmem= swap= size= pte= pmd= cmdline=]",
+        _exec,
+        keys=("name", "cmdline", *_MEMORY),
+    ),
+    "thread": Command("thread PID [name= tid=]", _thread, keys=("name", "tid")),
+    "exit": Command("exit PID|TID [status=0]", _exit, keys=("status",)),
+    "exit-leader": Command("exit-leader PID", _exit_leader),
+    "reap": Command("reap PID", _reap),
+    "kthread": Command(
+        "kthread name=kswapd0 [use_mm=PID pid=]", _kthread, (0, 0), ("name", "use_mm", "pid")
+    ),
+    "kill": Command("kill PID [SIGTERM]", _kill, (1, 2)),
+    "set": Command(
+        "set PID rss=1G swap=0 name=web2 [file= shmem= size= pte= pmd= uid= gid= caps= dumpable=]",
+        _set,
+        keys=("name", *_CREDENTIAL_KEYS, *_MEMORY),
+    ),
+    "become": Command("become PID|none", _become),
+    "help": Command("help", _help, (0, 0)),
+}
+"""Every command of ctl, by name."""

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: MIT
+"""Nodes of the tree, and open files with the semantics that procfs gives them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fakeproc.kernel.capability import CAP_DAC_OVERRIDE
+from fakeproc.kernel.errors import Refused
+from fakeproc.kernel.task import Caller
+
+BLOCK_SIZE = 1024
+"""st_blksize of every procfs file (seen on 6.1 and 6.18)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What stat(2) shows; the size is always 0."""
+
+    mode: int
+    uid: int = 0
+    gid: int = 0
+    nlink: int = 1
+
+
+class Node(ABC):
+    """Something with a name in the tree."""
+
+    @abstractmethod
+    def attributes(self) -> Attributes:
+        """Return mode and owner as they are now."""
+
+    def require_access(self, caller: Caller, wanted: int) -> None:
+        """Refuse with EACCES unless the mode gives the caller these rights (os.R_OK ...).
+
+        CAP_DAC_OVERRIDE passes over the mode of a file.  Groups do not count: procfs
+        has no file whose group may do more than everybody.
+        """
+        attributes = self.attributes()
+        shift = 6 if caller.credentials.uid == attributes.uid else 0
+        granted = (attributes.mode >> shift) & 7
+        if wanted & ~granted and not self._overridden(caller):
+            raise Refused(errno.EACCES)
+
+    def _overridden(self, caller: Caller) -> bool:
+        return caller.credentials.capable(CAP_DAC_OVERRIDE)
+
+
+class Directory(Node):
+    """A directory: its names in the order of readdir, and what they stand for."""
+
+    @abstractmethod
+    def entries(self) -> Iterable[tuple[str, int]]:
+        """Return names and file types (stat.S_IFDIR ...), without ``.`` and ``..``."""
+
+    @abstractmethod
+    def child(self, name: str, caller: Caller) -> Node:
+        """Return what the name stands for; ENOENT if nothing."""
+
+    def attributes(self) -> Attributes:
+        """Return what most directories of procfs have."""
+        return Attributes(stat.S_IFDIR | 0o555, nlink=2)
+
+
+class Link(Node):
+    """A symbolic link."""
+
+    @abstractmethod
+    def target(self, caller: Caller) -> str:
+        """Return where it leads, for this caller."""
+
+    def attributes(self) -> Attributes:
+        """Return what a symbolic link has."""
+        return Attributes(stat.S_IFLNK | 0o777)
+
+
+class File(Node):
+    """A regular file: content that is made when it is read, and a handler of writes."""
+
+    seekable_to_end = True
+    """Whether lseek(SEEK_END) works; the kernel's seq files refuse it with EINVAL."""
+
+    @abstractmethod
+    def render(self) -> bytes:
+        """Return the whole content as it is now."""
+
+    @abstractmethod
+    def store(self, caller: Caller, data: bytes) -> int:
+        """Handle one write(2); return how many bytes were taken."""
+
+
+class OpenFile:
+    """An open file: one pass of reading sees one content.
+
+    The content is rendered when a read does not go on where the last one ended, so
+    that a program which rewinds sees new numbers.  Where a write begins makes no
+    difference to any file here.
+    """
+
+    def __init__(self, file: File) -> None:
+        self.file = file
+        self._content = b""
+        self._next_offset = -1
+
+    def read(self, size: int, offset: int) -> bytes:
+        """Return up to ``size`` bytes; fewer only at the end of the content."""
+        rendered = self.file.render()
+        if offset == 0 or offset != self._next_offset:
+            self._content = rendered
+        chunk = self._content[offset : offset + size]
+        self._next_offset = offset + len(chunk)
+        return chunk
+
+    def write(self, caller: Caller, data: bytes) -> int:
+        """Hand the bytes to the file; return how many were taken."""
+        return self.file.store(caller, data)
+
+
+def rights_for(flags: int) -> int:
+    """Translate open(2) flags to the rights that opening takes."""
+    accmode = flags & os.O_ACCMODE
+    return {os.O_RDONLY: os.R_OK, os.O_WRONLY: os.W_OK}.get(accmode, os.R_OK | os.W_OK)
+
+
+def open_file(file: File, flags: int, caller: Caller) -> OpenFile:
+    """Open a file as open(2) does: EACCES by the mode, EINVAL for O_DIRECT."""
+    if flags & getattr(os, "O_DIRECT", 0):
+        raise Refused(errno.EINVAL)
+    file.require_access(caller, rights_for(flags))
+    return OpenFile(file)

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: MIT
+"""The files of /proc that speak for the machine as a whole.
+
+`SYSTEM_FILES` says which there are, by path: to add one, write the function that
+renders it and add a row.
+"""
+
+from __future__ import annotations
+
+import errno
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from fakeproc.kernel.errors import Refused
+from fakeproc.kernel.machine import Machine
+from fakeproc.kernel.sysctl import SYSCTLS
+from fakeproc.kernel.task import Caller, State
+from fakeproc.procfs.node import Attributes, File
+from fakeproc.procfs.task_files import CLOCK_TICKS_PER_S, PAGE_KIB
+
+NS_PER_S = 1_000_000_000
+
+Render = Callable[[Machine], bytes]
+Store = Callable[[Machine, Caller, bytes], int]
+
+
+@dataclass(frozen=True, slots=True)
+class SystemFile:
+    """A row of the table: permission bits, what reading gives, what writing does."""
+
+    mode: int
+    render: Render
+    store: Store | None = None
+
+
+class SystemNode(File):
+    """A file of the machine, owned by root."""
+
+    def __init__(self, machine: Machine, path: str, row: SystemFile) -> None:
+        self._machine = machine
+        self._row = row
+        self._is_sysctl = path.startswith("sys/")
+        self.seekable_to_end = self._is_sysctl
+
+    def attributes(self) -> Attributes:
+        """Return the row's mode; root's, as all of them are."""
+        return Attributes(stat.S_IFREG | self._row.mode)
+
+    def render(self) -> bytes:
+        """Return the content."""
+        return self._row.render(self._machine)
+
+    def store(self, caller: Caller, data: bytes) -> int:
+        """Write; EIO where the file takes no writes (seen on meminfo, 6.18)."""
+        if self._row.store is None:
+            raise Refused(errno.EIO)
+        return self._row.store(self._machine, caller, data)
+
+    def _overridden(self, caller: Caller) -> bool:
+        # A sysctl's mode binds root as well (test_perm in proc_sysctl.c asks no capability).
+        return not self._is_sysctl and super()._overridden(caller)
+
+
+# -- Memory ------------------------------------------------------------------------
+
+
+def render_meminfo(machine: Machine) -> bytes:
+    """Return the lines of a current kernel: those in kB first, the huge pages last."""
+    used, hardware, free = machine.used, machine.hardware, machine.free_pages
+    slab = hardware.slab_pages
+    cached = used.file_pages + used.shmem_pages
+    overcommit = hardware.ram_pages * machine.sysctls["vm/overcommit_ratio"] // 100
+    kbytes = machine.sysctls["vm/overcommit_kbytes"]
+    commit_limit = (kbytes // PAGE_KIB if kbytes else overcommit) + hardware.swap_pages
+    pages = {
+        "MemTotal": hardware.ram_pages,
+        "MemFree": free,
+        "MemAvailable": min(free + used.file_pages, hardware.ram_pages),
+        "Buffers": 0,
+        "Cached": cached,
+        "SwapCached": 0,
+        "Active": used.anon_pages + used.file_pages,
+        "Inactive": used.shmem_pages,
+        "Active(anon)": used.anon_pages,
+        "Inactive(anon)": used.shmem_pages,
+        "Active(file)": used.file_pages,
+        "Inactive(file)": 0,
+        "Unevictable": 0,
+        "Mlocked": 0,
+        "SwapTotal": hardware.swap_pages,
+        "SwapFree": machine.free_swap_entries,
+        "Dirty": 0,
+        "Writeback": 0,
+        "AnonPages": used.anon_pages,
+        "Mapped": used.file_pages,
+        "Shmem": used.shmem_pages,
+        "KReclaimable": 0,
+        "Slab": slab,
+        "SReclaimable": 0,
+        "SUnreclaim": slab,
+        "KernelStack": 4 * machine.thread_count,
+        "PageTables": used.pagetable_pages,
+        "NFS_Unstable": 0,
+        "Bounce": 0,
+        "WritebackTmp": 0,
+        "CommitLimit": commit_limit,
+        "Committed_AS": used.total_vm_pages,
+    }
+    kib = {name: count * PAGE_KIB for name, count in pages.items()}
+    kib |= {"VmallocTotal": 34359738367, "VmallocUsed": 0, "VmallocChunk": 0, "Percpu": 0}
+    kib |= {"AnonHugePages": 0, "ShmemHugePages": 0, "ShmemPmdMapped": 0}
+    lines = [f"{name + ':':<16}{value:8d} kB" for name, value in kib.items()]
+    huge = ("HugePages_Total", "HugePages_Free", "HugePages_Rsvd", "HugePages_Surp")
+    lines += [f"{name + ':':<16}{0:8d}" for name in huge]
+    lines += [f"{'Hugepagesize:':<16}{2048:8d} kB", f"{'Hugetlb:':<16}{0:8d} kB"]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def render_vmstat(machine: Machine) -> bytes:
+    """Return the counters that tools look at."""
+    used = machine.used
+    counters = {
+        "nr_free_pages": machine.free_pages,
+        "nr_inactive_anon": used.shmem_pages,
+        "nr_active_anon": used.anon_pages,
+        "nr_inactive_file": 0,
+        "nr_active_file": used.file_pages,
+        "nr_anon_pages": used.anon_pages,
+        "nr_mapped": used.file_pages,
+        "nr_file_pages": used.file_pages + used.shmem_pages,
+        "nr_shmem": used.shmem_pages,
+        "nr_page_table_pages": used.pagetable_pages,
+        "pgpgin": 0,
+        "pgpgout": 0,
+        "pswpin": 0,
+        "pswpout": 0,
+        "pgfault": 0,
+        "pgmajfault": 0,
+    }
+    if machine.profile.count_oom_kill:
+        counters["oom_kill"] = machine.oom_kills
+    return "".join(f"{name} {value}\n" for name, value in counters.items()).encode()
+
+
+# -- Time, load, version -----------------------------------------------------------
+
+
+def render_uptime(machine: Machine) -> bytes:
+    """Return seconds since boot, and the idle seconds of all CPUs."""
+    hundredths = machine.now_ns // (NS_PER_S // 100)
+    idle = hundredths * machine.hardware.cpus
+    return b"%d.%02d %d.%02d\n" % (*divmod(hundredths, 100), *divmod(idle, 100))
+
+
+def render_loadavg(machine: Machine) -> bytes:
+    """Return three averages, running and all tasks, and the last pid given out."""
+    running = sum(thread.state is State.RUNNING for thread in machine.threads())
+    return b"0.00 0.00 0.00 %d/%d %d\n" % (max(running, 1), machine.thread_count, machine.last_pid)
+
+
+def render_stat(machine: Machine) -> bytes:
+    """Return CPU times in ticks (all idle), boot time and task counters."""
+    cpus = machine.hardware.cpus
+    ticks = machine.now_ns * CLOCK_TICKS_PER_S // NS_PER_S
+    states = [thread.state for thread in machine.threads()]
+    lines = [
+        f"cpu  0 0 0 {ticks * cpus} 0 0 0 0 0 0",
+        *(f"cpu{n} 0 0 0 {ticks} 0 0 0 0 0 0" for n in range(cpus)),
+        "intr 0",
+        f"ctxt {machine.forks}",
+        f"btime {machine.hardware.boot_time_s}",
+        f"processes {machine.forks}",
+        f"procs_running {max(states.count(State.RUNNING), 1)}",
+        f"procs_blocked {states.count(State.DISK_SLEEP)}",
+        "softirq 0 0 0 0 0 0 0 0 0 0 0",
+    ]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _kernel_version(machine: Machine) -> str:
+    return f"#1 SMP simulated by fakeproc ({machine.profile.name})"
+
+
+def render_version(machine: Machine) -> bytes:
+    """Return the line of /proc/version."""
+    release = machine.profile.release
+    host = machine.hardware.hostname
+    return f"Linux version {release} (fakeproc@{host}) {_kernel_version(machine)}\n".encode()
+
+
+def render_cpuinfo(machine: Machine) -> bytes:
+    """Return one short block for each CPU."""
+    block = (
+        "processor\t: {}\nvendor_id\t: fakeproc\nmodel name\t: simulated\ncpu MHz\t\t: 1000.000\n"
+    )
+    blocks = [block.format(n) for n in range(machine.hardware.cpus)]
+    return "\n".join(blocks + [""]).encode()
+
+
+# -- sys/ --------------------------------------------------------------------------
+
+
+def _render_sysctl(name: str, machine: Machine) -> bytes:
+    return b"%d\n" % machine.sysctls[name]
+
+
+def _store_sysctl(name: str, machine: Machine, caller: Caller, data: bytes) -> int:
+    return machine.store_sysctl(name, data)
+
+
+SYSTEM_FILES: dict[str, SystemFile] = {
+    "cpuinfo": SystemFile(0o444, render_cpuinfo),
+    "loadavg": SystemFile(0o444, render_loadavg),
+    "meminfo": SystemFile(0o444, render_meminfo),
+    "stat": SystemFile(0o444, render_stat),
+    "uptime": SystemFile(0o444, render_uptime),
+    "version": SystemFile(0o444, render_version),
+    "vmstat": SystemFile(0o444, render_vmstat),
+    "sys/kernel/hostname": SystemFile(
+        0o444, lambda machine: f"{machine.hardware.hostname}\n".encode()
+    ),
+    "sys/kernel/osrelease": SystemFile(
+        0o444, lambda machine: f"{machine.profile.release}\n".encode()
+    ),
+    "sys/kernel/ostype": SystemFile(0o444, lambda machine: b"Linux\n"),
+    "sys/kernel/version": SystemFile(
+        0o444, lambda machine: f"{_kernel_version(machine)}\n".encode()
+    ),
+    **{
+        f"sys/{name}": SystemFile(
+            0o644, partial(_render_sysctl, name), partial(_store_sysctl, name)
+        )
+        for name in SYSCTLS
+    },
+}
+"""The files of the machine, by their path in /proc."""

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: MIT
+"""`Procfs`: the tree over a machine, from the root of /proc down."""
+
+from __future__ import annotations
+
+import errno
+import stat
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from fakeproc.kernel.errors import Refused
+from fakeproc.kernel.machine import Machine
+from fakeproc.kernel.task import Caller, Thread
+from fakeproc.procfs.control import CONTROL_FILES, ControlNode
+from fakeproc.procfs.node import Attributes, Directory, Link, Node
+from fakeproc.procfs.system_files import SYSTEM_FILES, SystemNode
+from fakeproc.procfs.task_files import TASK_FILES, TaskNode
+
+CONTROL_DIRECTORY = "fakeproc"
+
+
+@dataclass(slots=True)
+class Stats:
+    """What /proc/fakeproc/stats counts."""
+
+    upcalls: int = 0
+    internal_errors: int = 0
+    last_error: str = ""
+
+
+class Procfs:
+    """The simulated /proc: which file there is under which path, and who acts as whom."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.stats = Stats()
+        self.answer = "ok\n"
+        """What reading ctl gives: the last answer, or why the last command was refused."""
+        self.acting: dict[int, Thread] = {}
+        """Processes of the host that act as a task of the machine (`become`)."""
+        self.may_become: Callable[[Caller], bool] = lambda caller: caller.credentials.uid == 0
+        """Says whether a caller may act as others, whoever it acts as now."""
+        self.adopt: Callable[[Caller], Thread | None] = lambda caller: None
+        """Gives a process of the host that looks for itself a task of the machine."""
+        self.root = _Root(self)
+
+    def replace_machine(self, machine: Machine) -> None:
+        """Speak for another machine from now on; nobody acts as anybody any more."""
+        self.machine = machine
+        self.answer = "ok\n"
+        self.acting.clear()
+        self.root = _Root(self)
+
+    def lookup(self, path: str, caller: Caller) -> Node:
+        """Return the node of an absolute path; ENOENT or ENOTDIR if there is none.
+
+        Links in the middle are not followed: a kernel does that.
+        """
+        node: Node = self.root
+        for name in filter(None, path.split("/")):
+            if not isinstance(node, Directory):
+                raise Refused(errno.ENOTDIR)
+            node = node.child(name, caller)
+        return node
+
+
+class _Static(Directory):
+    """A directory whose names are fixed, made of nested dictionaries."""
+
+    def __init__(self, nodes: dict[str, Node]) -> None:
+        self._nodes = nodes
+
+    def entries(self) -> Iterable[tuple[str, int]]:
+        return [(name, stat.S_IFMT(n.attributes().mode)) for name, n in self._nodes.items()]
+
+    def child(self, name: str, caller: Caller) -> Node:
+        try:
+            return self._nodes[name]
+        except KeyError:
+            raise Refused(errno.ENOENT) from None
+
+
+class _Root(Directory):
+    """/proc itself: fixed names, then self and thread-self, then the pids, ascending."""
+
+    def __init__(self, procfs: Procfs) -> None:
+        self._procfs = procfs
+        self._fixed = _fixed_nodes(procfs)
+
+    def attributes(self) -> Attributes:
+        return Attributes(stat.S_IFDIR | 0o555, nlink=len(self._procfs.machine.processes) + 2)
+
+    def entries(self) -> Iterable[tuple[str, int]]:
+        yield from self._fixed.entries()
+        for pid in sorted(self._procfs.machine.processes):
+            yield str(pid), stat.S_IFDIR
+
+    def child(self, name: str, caller: Caller) -> Node:
+        tid = _tid(name)
+        if tid is None:
+            return self._fixed.child(name, caller)
+        thread = self._procfs.machine.find_thread(tid)
+        if thread is None and tid == caller.tgid:
+            thread = self._procfs.adopt(caller)
+        if thread is None:
+            raise Refused(errno.ENOENT)
+        return _TaskDirectory(self._procfs.machine, thread, with_task=True)
+
+
+def _tid(name: str) -> int | None:
+    """Read a name that is a number as procfs writes it; leading zeros make it none."""
+    if name.isascii() and name.isdecimal() and name[0] != "0" and len(name) <= 10:
+        return int(name)
+    return None
+
+
+def _fixed_nodes(procfs: Procfs) -> _Static:
+    files: dict[str, Node] = {
+        path: SystemNode(procfs.machine, path, row) for path, row in SYSTEM_FILES.items()
+    }
+    for name, control in CONTROL_FILES.items():
+        files[f"{CONTROL_DIRECTORY}/{name}"] = ControlNode(procfs, control)
+    tree = _nest(files)
+    return _Static({**tree, "self": _Self(), "thread-self": _ThreadSelf()})
+
+
+def _nest(files: dict[str, Node]) -> dict[str, Node]:
+    """Turn paths into directories of directories, in alphabetical order."""
+    here: dict[str, Node] = {}
+    below: dict[str, dict[str, Node]] = {}
+    for path, node in files.items():
+        head, _, rest = path.partition("/")
+        if rest:
+            below.setdefault(head, {})[rest] = node
+        else:
+            here[head] = node
+    here |= {name: _Static(_nest(nodes)) for name, nodes in below.items()}
+    return dict(sorted(here.items()))
+
+
+class _Self(Link):
+    def target(self, caller: Caller) -> str:
+        return str(caller.tgid)
+
+
+class _ThreadSelf(Link):
+    def target(self, caller: Caller) -> str:
+        return f"{caller.tgid}/task/{caller.tid}"
+
+
+class _TaskDirectory(Directory):
+    """/proc/<pid>, or /proc/<pid>/task/<tid>, which has no task/ of its own."""
+
+    def __init__(self, machine: Machine, thread: Thread, *, with_task: bool) -> None:
+        self._machine = machine
+        self._thread = thread
+        self._with_task = with_task
+
+    def attributes(self) -> Attributes:
+        uid, gid = self._thread.process.owner(self._thread)
+        return Attributes(stat.S_IFDIR | 0o555, uid, gid, nlink=9 if self._with_task else 7)
+
+    def entries(self) -> Iterable[tuple[str, int]]:
+        if self._with_task:
+            yield "task", stat.S_IFDIR
+        for name in TASK_FILES:
+            yield name, stat.S_IFREG
+
+    def child(self, name: str, caller: Caller) -> Node:
+        if name == "task" and self._with_task:
+            return _ThreadList(self._machine, self._thread)
+        row = TASK_FILES.get(name)
+        if row is None:
+            raise Refused(errno.ENOENT)
+        return TaskNode(self._machine, self._thread, row)
+
+
+class _ThreadList(Directory):
+    """/proc/<pid>/task: the threads of the group, the leader first."""
+
+    def __init__(self, machine: Machine, thread: Thread) -> None:
+        self._machine = machine
+        self._thread = thread
+
+    def attributes(self) -> Attributes:
+        uid, gid = self._thread.process.owner(self._thread)
+        nlink = len(self._thread.process.threads) + 2
+        return Attributes(stat.S_IFDIR | 0o555, uid, gid, nlink)
+
+    def entries(self) -> Iterable[tuple[str, int]]:
+        return [(str(thread.tid), stat.S_IFDIR) for thread in self._thread.process.threads]
+
+    def child(self, name: str, caller: Caller) -> Node:
+        tid = _tid(name)
+        thread = None if tid is None else self._machine.find_thread(tid)
+        if thread is None or thread.process is not self._thread.process:
+            raise Refused(errno.ENOENT)
+        return _TaskDirectory(self._machine, thread, with_task=False)

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: MIT
+"""From a scenario file to a machine.
+
+The keys are those of the two tables below; anything else is refused with a sentence
+that names the file, the key and what is accepted.
+"""
+
+from __future__ import annotations
+
+import errno
+import shlex
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fakeproc.kernel import capability
+from fakeproc.kernel.errors import Refused
+from fakeproc.kernel.machine import (
+    FIRST_PID,
+    CloneFlags,
+    Hardware,
+    Machine,
+    default_sizes,
+    sizes_for,
+)
+from fakeproc.kernel.profile import KernelConfig
+from fakeproc.kernel.task import Credentials, MemorySizes, Process, Thread
+from fakeproc.units import parse_pages
+
+BUILTIN = "server"
+"""The scenario that is mounted when none is named."""
+
+VERSION = 1
+
+_Default = TypeVar("_Default", int, None)
+
+_MACHINE_KEYS = {
+    "ram": str,
+    "swap": str,
+    "cpus": int,
+    "hostname": str,
+    "kernel": str,
+    "uptime_s": int,
+    "first_pid": int,
+}
+_SIZE_KEYS = {
+    "rss": "anon_pages",
+    "anon": "anon_pages",
+    "file": "file_pages",
+    "shmem": "shmem_pages",
+    "swap": "swap_entries",
+    "size": "total_vm_pages",
+}
+_PROCESS_KEYS = {
+    "name": str,
+    "pid": int,
+    "uid": int,
+    "gid": int,
+    "caps": str,
+    "oom_score_adj": int,
+    "cmdline": str,
+    "threads": int,
+    "count": int,
+    "vm": str,
+    "vfork": bool,
+    "kthread": bool,
+    "process": list,
+    **dict.fromkeys(_SIZE_KEYS, str),
+}
+
+
+def load_scenario(source: str | Path | None = None, config: KernelConfig | None = None) -> Machine:
+    """Return the machine of a scenario file, or of the built-in scenario.
+
+    ``config`` overrides the kernel that the scenario names.  `Refused` (EINVAL, or the
+    errno of reading the file) says what is wrong, and where.
+    """
+    name, text = _read(source)
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Refused(errno.EINVAL, f"{name}: is no TOML: {error}.") from None
+    try:
+        return _build(data, config)
+    except Refused as refused:
+        raise Refused(refused.error, f"{name}: {refused.why}") from None
+
+
+def _read(source: str | Path | None) -> tuple[str, str]:
+    try:
+        if source is None:
+            builtin = resources.files("fakeproc.scenario") / "builtin" / f"{BUILTIN}.toml"
+            return BUILTIN, builtin.read_text()
+        return str(source), Path(source).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+        raise Refused(errno.EINVAL, f"{source}: cannot be read: {why}.") from None
+
+
+def _build(data: Mapping[str, Any], config: KernelConfig | None) -> Machine:
+    _check(data, {"version": int, "machine": dict, "process": list}, "the file")
+    if data.get("version") != VERSION:
+        raise Refused(errno.EINVAL, f"version = {data.get('version')}: accepted is {VERSION}.")
+    table = data.get("machine", {})
+    _check(table, _MACHINE_KEYS, "[machine]")
+    standard = Hardware()
+    hardware = Hardware(
+        ram_pages=_pages(table, "ram", standard.ram_pages),
+        swap_pages=_pages(table, "swap", standard.swap_pages),
+        cpus=_integer(table, "cpus", 1, 1024, standard.cpus),
+        hostname=table.get("hostname", standard.hostname),
+    )
+    machine = Machine(
+        config or KernelConfig(table.get("kernel", KernelConfig().base)),
+        hardware,
+        first_pid=_integer(table, "first_pid", 3, 4_000_000, FIRST_PID),
+    )
+    for process in data.get("process", []):
+        _add(machine, None, process)
+    machine.advance(_integer(table, "uptime_s", 0, 10**9, 0) * 1_000_000_000)
+    return machine
+
+
+def _add(machine: Machine, parent: Process | None, table: object) -> None:
+    """Create a process of the file, its threads and its children, as often as it says."""
+    if not isinstance(table, dict):
+        raise Refused(errno.EINVAL, "process: accepted is a table, [[process]].")
+    where = f"process {table.get('name', '?')!r}"
+    _check(table, _PROCESS_KEYS, where)
+    try:
+        for _ in range(_integer(table, "count", 1, 1_000_000, 1)):
+            process = _create(machine, parent, table)
+            for _ in range(_integer(table, "threads", 1, 100_000, 1) - 1):
+                machine.clone_thread(process.leader)
+            for child in table.get("process", []):
+                _add(machine, process, child)
+    except Refused as refused:
+        if refused.why.startswith("process "):
+            raise
+        raise Refused(refused.error, f"{where}: {refused.why}") from None
+
+
+def _create(machine: Machine, parent: Process | None, table: Mapping[str, Any]) -> Process:
+    name = table.get("name", "")
+    if not name:
+        raise Refused(errno.EINVAL, "name: is missing.")
+    pid = table.get("pid")
+    if table.get("kthread"):
+        return machine.kthread(name, pid=pid)
+    creator = (parent or machine.init).leader
+    process = _clone_or_spawn(machine, creator, parent, table, pid)
+    value = _integer(table, "oom_score_adj", -1000, 1000, None)
+    if value is not None:
+        machine.store_oom_score_adj(process.leader, machine.root, b"%d" % value)
+    return process
+
+
+def _clone_or_spawn(
+    machine: Machine,
+    creator: Thread,
+    parent: Process | None,
+    table: Mapping[str, Any],
+    pid: int | None,
+) -> Process:
+    shared, vfork = table.get("vm", "own"), table.get("vfork", False)
+    if shared not in ("own", "shared"):
+        raise Refused(errno.EINVAL, f'vm = "{shared}": accepted: "own", "shared".')
+    if shared == "own" and not vfork:
+        return machine.spawn(
+            table["name"],
+            parent=creator,
+            pid=pid,
+            credentials=_credentials(machine, creator.credentials, table),
+            sizes=_sizes(table),
+            cmdline=_cmdline(table),
+        )
+    if parent is None:
+        raise Refused(errno.EINVAL, 'vm = "shared" and vfork: only for a process in a process.')
+    process = machine.clone(creator, CloneFlags(vm=shared == "shared", vfork=vfork), pid=pid)
+    machine.rename(process.leader, table["name"])
+    machine.set_credentials(process, _credentials(machine, creator.credentials, table))
+    return process
+
+
+def _sizes(table: Mapping[str, Any]) -> MemorySizes:
+    given = {kind: parse_pages(table[key]) for key, kind in _SIZE_KEYS.items() if key in table}
+    return sizes_for(**given) if given else default_sizes()
+
+
+def _credentials(machine: Machine, base: Credentials, table: Mapping[str, Any]) -> Credentials:
+    uid = _integer(table, "uid", 0, 2**32 - 2, base.uid)
+    gid = _integer(table, "gid", 0, 2**32 - 2, base.gid if uid == base.uid else uid)
+    held = base.capabilities if uid == base.uid else 0
+    if "caps" in table:
+        held = capability.parse(table["caps"], machine.full_capabilities)
+    return Credentials(uid, gid, held)
+
+
+def _cmdline(table: Mapping[str, Any]) -> tuple[bytes, ...]:
+    try:
+        return tuple(word.encode() for word in shlex.split(table.get("cmdline", "")))
+    except ValueError as error:
+        raise Refused(errno.EINVAL, f"cmdline: cannot be read: {error}.") from None
+
+
+def _check(table: Mapping[str, Any], keys: Mapping[str, type], where: str) -> None:
+    for key, value in table.items():
+        if key not in keys:
+            near = get_close_matches(key, keys, n=1)
+            hint = f" (nearest: {near[0]})" if near else ""
+            raise Refused(
+                errno.EINVAL, f"{where}: key {key!r}: not known{hint}; accepted: {', '.join(keys)}."
+            )
+        if type(value) is not keys[key]:
+            raise Refused(
+                errno.EINVAL, f"{where}: {key} = {value!r}: accepted is a {keys[key].__name__}."
+            )
+
+
+def _pages(table: Mapping[str, Any], key: str, default: int) -> int:
+    return parse_pages(table[key]) if key in table else default
+
+
+def _integer(
+    table: Mapping[str, Any], key: str, low: int, high: int, default: _Default
+) -> int | _Default:
+    value: int | _Default = table.get(key, default)
+    if key in table and not low <= table[key] <= high:
+        raise Refused(errno.EINVAL, f"{key} = {value}: accepted are {low} to {high}.")
+    return value

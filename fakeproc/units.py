@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: MIT
+"""Sizes as people write them."""
+
+import errno
+import re
+
+from fakeproc.kernel.errors import Refused
+from fakeproc.kernel.machine import PAGE_BYTES
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)([kKMGT]?)(?:i?B)?")
+_FACTORS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+_LARGEST_PAGES = 2**52 // PAGE_BYTES
+
+ACCEPTED_SIZES = "a size such as 300M, 1.5G, 64k or 4096 (bytes)"
+
+
+def parse_pages(text: str) -> int:
+    """Return how many pages a size takes, rounded up; EINVAL for what is no size."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise Refused(errno.EINVAL, f"{text!r}: accepted is {ACCEPTED_SIZES}.")
+    size_bytes = float(match[1]) * _FACTORS[match[2].upper()]
+    pages = -int(-size_bytes // PAGE_BYTES)
+    if pages > _LARGEST_PAGES:
+        raise Refused(errno.EINVAL, f"{text!r}: too large; accepted is {ACCEPTED_SIZES}.")
+    return pages
+
+
+def format_pages(pages: int) -> str:
+    """Write a number of pages as a short size, ``300M``."""
+    kib = pages * (PAGE_BYTES // 1024)
+    for unit, factor in (("G", 1024**2), ("M", 1024)):
+        if kib >= 10 * factor or (kib and kib % factor == 0):
+            return f"{kib // factor}{unit}"
+    return f"{kib}k"
