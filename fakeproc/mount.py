@@ -28,8 +28,17 @@ from fakeproc.callers import Callers
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.task import Caller
-from fakeproc.procfs.node import BLOCK_SIZE, Attributes, Directory, File, Link, OpenFile, open_file
-from fakeproc.procfs.node import Node as Node
+from fakeproc.procfs.node import (
+    BLOCK_SIZE,
+    Attributes,
+    Directory,
+    File,
+    Link,
+    Node,
+    OpenFile,
+    Seek,
+    open_file,
+)
 from fakeproc.procfs.tree import Procfs
 
 log = logging.getLogger(__name__)
@@ -151,7 +160,7 @@ class Operations:
         opened = self._open.get(fh) if fh is not None else None
         if opened is None:
             return self._stat(self._lookup(path).attributes())
-        if not in_setattr and not opened.file.seekable_to_end:
+        if not in_setattr and opened.file.seek is Seek.SEQ:
             raise Refused(errno.EINVAL)
         return self._stat(opened.file.attributes())
 

@@ -3,7 +3,7 @@
 
 from fakeproc.kernel.capability import CAP_SYS_ADMIN
 from fakeproc.kernel.profile import Profile
-from fakeproc.kernel.task import Process, Thread
+from fakeproc.kernel.task import MemorySizes, Process, Thread
 
 OOM_SCORE_ADJ_MIN = -1000
 OOM_SCORE_ADJ_MAX = 1000
@@ -24,12 +24,25 @@ def in_vfork(profile: Profile, thread: Thread) -> bool:
     return real_parent is not None and real_parent.mm is thread.mm
 
 
-def badness(profile: Profile, process: Process, totalpages: int) -> int | None:
+def counted_pages(profile: Profile, sizes: MemorySizes, cpus: int) -> int:
+    """Return how much of an mm the badness counts: resident, swapped, page tables.
+
+    Since 6.2 (f1a7941243c1, "mm: convert mm's rss stats into percpu_counter") it reads
+    each kind without what the CPUs have not yet handed in, which they do in batches.
+    Here pages come one at a time to one CPU, as in the recordings of 6.18.
+    """
+    kinds = (sizes.anon_pages, sizes.file_pages, sizes.shmem_pages, sizes.swap_entries)
+    batch = max(32, 2 * cpus) if profile.rss_in_batches else 1
+    return sum(pages // batch * batch for pages in kinds) + sizes.pagetable_pages
+
+
+def badness(profile: Profile, process: Process, totalpages: int, cpus: int) -> int | None:
     """Return the points of a thread group in pages, or None when it must never die.
 
     ``totalpages`` is the memory that the OOM is about: RAM and swap, or a memcg's
-    limit.  Never chosen are global init, kernel threads, groups without an mm, those
-    at -1000, those whose mm is hidden (since 4.6), and tasks in vfork (patch 4).
+    limit; ``cpus`` are those of the machine.  Never chosen are global init, kernel
+    threads, groups without an mm, those at -1000, those whose mm is hidden (since 4.6),
+    and tasks in vfork (patch 4).
     """
     if process.is_global_init or process.is_kthread:
         return None
@@ -40,8 +53,7 @@ def badness(profile: Profile, process: Process, totalpages: int) -> int | None:
         return None
     if thread.mm.hidden and profile.hidden_mm_flag != "none":
         return None
-    sizes = thread.mm.sizes
-    points = sizes.rss_pages + sizes.swap_entries + sizes.pagetable_pages
+    points = counted_pages(profile, thread.mm.sizes, cpus)
     # Removed in 4.17: root's processes were thought to be worth more.
     if profile.admin_discount_3pct and thread.credentials.capable(CAP_SYS_ADMIN):
         points -= points * 3 // 100
@@ -50,9 +62,9 @@ def badness(profile: Profile, process: Process, totalpages: int) -> int | None:
     return points if profile.badness_signed else max(points, 1)
 
 
-def oom_score(profile: Profile, process: Process, totalpages: int) -> int:
+def oom_score(profile: Profile, process: Process, totalpages: int, cpus: int) -> int:
     """Return what /proc/<pid>/oom_score prints: 0 to about 2000."""
-    points = badness(profile, process, totalpages)
+    points = badness(profile, process, totalpages, cpus)
     if points is None:
         return 0
     if profile.score_presentation == "x*1000/total":

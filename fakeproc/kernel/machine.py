@@ -212,7 +212,8 @@ class Machine:
 
     def oom_score(self, process: Process) -> int:
         """Return what oom_score reads."""
-        return badness.oom_score(self.profile, process, self.hardware.totalpages)
+        hardware = self.hardware
+        return badness.oom_score(self.profile, process, hardware.totalpages, hardware.cpus)
 
     # -- Creating tasks ------------------------------------------------------------
 

@@ -57,6 +57,7 @@ class Profile:
     hidden_mm_flag: str
     admin_discount_3pct: bool
     badness_signed: bool
+    rss_in_batches: bool
     score_presentation: str
 
     # Selection.
@@ -147,6 +148,7 @@ HISTORY: Mapping[str, tuple[Change, ...]] = {
     ),
     "admin_discount_3pct": (Change(True), Change(False, (4, 17))),
     "badness_signed": (Change(False), Change(True, (5, 9))),
+    "rss_in_batches": (Change(False), Change(True, (6, 2))),
     "score_presentation": (Change("x*1000/total"), Change("(1000+x)*2/3", (5, 9))),
     "scan_unit_global": (Change("thread"), Change("process", (4, 7))),
     "scan_unit_memcg": (Change("thread"), Change("process", (5, 3))),
@@ -351,6 +353,17 @@ def _unknown(kind: str, name: str, names: Iterable[str]) -> str:
 def named(name: str) -> Profile:
     """Return the profile of a generation; `Refused` (EINVAL) names those there are."""
     return KernelConfig(name).profile
+
+
+def nearest_name(version: Version) -> str:
+    """Return the named generation that a kernel of this version belongs to.
+
+    That is the newest one that is not newer, of those without a form of the series on
+    top; the oldest for whatever came before.
+    """
+    released = [name for name in _BASES if name[0].isdigit()]
+    older = [name for name in released if _BASES[name].version <= version]
+    return older[-1] if older else released[0]
 
 
 def with_release(profile: Profile, release: str) -> Profile:

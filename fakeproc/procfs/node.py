@@ -9,6 +9,7 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
 
 from fakeproc.kernel.capability import CAP_DAC_OVERRIDE
 from fakeproc.kernel.errors import Refused
@@ -79,11 +80,24 @@ class Link(Node):
         return Attributes(stat.S_IFLNK | 0o777)
 
 
+class Seek(Enum):
+    """How lseek(2) works on a file: which of the kernel's functions it has."""
+
+    GENERIC = "generic_file_llseek"
+    """Any whence, up to `MAX_NON_LFS`."""
+    DEFAULT = "default_llseek"
+    """Any whence, as far as one likes."""
+    SEQ = "seq_lseek"
+    """Neither from the end nor for data or holes: EINVAL."""
+
+
+MAX_NON_LFS = 2**31 - 1
+
+
 class File(Node):
     """A regular file: content that is made when it is read, and a handler of writes."""
 
-    seekable_to_end = True
-    """Whether lseek(SEEK_END) works; the kernel's seq files refuse it with EINVAL."""
+    seek = Seek.GENERIC
 
     @abstractmethod
     def render(self) -> bytes:

@@ -17,7 +17,7 @@ from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.sysctl import SYSCTLS
 from fakeproc.kernel.task import Caller, State
-from fakeproc.procfs.node import Attributes, File
+from fakeproc.procfs.node import Attributes, File, Seek
 from fakeproc.procfs.task_files import CLOCK_TICKS_PER_S, PAGE_KIB
 
 NS_PER_S = 1_000_000_000
@@ -42,7 +42,7 @@ class SystemNode(File):
         self._machine = machine
         self._row = row
         self._is_sysctl = path.startswith("sys/")
-        self.seekable_to_end = self._is_sysctl
+        self.seek = Seek.DEFAULT if self._is_sysctl else Seek.SEQ
 
     def attributes(self) -> Attributes:
         """Return the row's mode; root's, as all of them are."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import PAGE_BYTES, Machine
 from fakeproc.kernel.task import Caller, MemorySizes, Thread
-from fakeproc.procfs.node import Attributes, File
+from fakeproc.procfs.node import Attributes, File, Seek
 
 CLOCK_TICKS_PER_S = 100
 PAGE_KIB = PAGE_BYTES // 1024
@@ -36,7 +36,7 @@ class TaskFile:
     mode: int
     render: Render
     store: Store | None = None
-    seekable_to_end: bool = True
+    seek: Seek = Seek.GENERIC
 
 
 class TaskNode(File):
@@ -46,7 +46,7 @@ class TaskNode(File):
         self._machine = machine
         self._thread = thread
         self._row = row
-        self.seekable_to_end = row.seekable_to_end
+        self.seek = row.seek
 
     def attributes(self) -> Attributes:
         """Return the row's mode with the task's owner."""
@@ -306,14 +306,14 @@ def _placement_lines(machine: Machine) -> list[_Line]:
 
 
 TASK_FILES: dict[str, TaskFile] = {
-    "cgroup": TaskFile(0o444, render_cgroup, seekable_to_end=False),
+    "cgroup": TaskFile(0o444, render_cgroup, seek=Seek.SEQ),
     "cmdline": TaskFile(0o444, render_cmdline),
-    "comm": TaskFile(0o644, render_comm, store_comm, seekable_to_end=False),
+    "comm": TaskFile(0o644, render_comm, store_comm, seek=Seek.SEQ),
     "oom_adj": TaskFile(0o644, render_oom_adj, store_oom_adj),
-    "oom_score": TaskFile(0o444, render_oom_score, seekable_to_end=False),
-    "oom_score_adj": TaskFile(0o644, render_oom_score_adj, store_oom_score_adj),
-    "stat": TaskFile(0o444, render_stat, seekable_to_end=False),
-    "statm": TaskFile(0o444, render_statm, seekable_to_end=False),
-    "status": TaskFile(0o444, render_status, seekable_to_end=False),
+    "oom_score": TaskFile(0o444, render_oom_score, seek=Seek.SEQ),
+    "oom_score_adj": TaskFile(0o644, render_oom_score_adj, store_oom_score_adj, Seek.DEFAULT),
+    "stat": TaskFile(0o444, render_stat, seek=Seek.SEQ),
+    "statm": TaskFile(0o444, render_statm, seek=Seek.SEQ),
+    "status": TaskFile(0o444, render_status, seek=Seek.SEQ),
 }
 """The files of a task, the same for a process and for one thread of it."""

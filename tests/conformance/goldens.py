@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+"""The format of the recordings, as tests/goldens/README.md describes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fakeproc.kernel.profile import nearest_name
+
+Scenario = dict[str, Any]
+Observation = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What one kernel did in the scenarios of one group."""
+
+    kernel: str
+    group: str
+    start_columns: list[str]
+    envs: list[dict[str, Any]]
+    pairs: list[tuple[Scenario, Observation]]
+    """Scenarios with what was observed; those that were given up are left out."""
+
+    @property
+    def profile_name(self) -> str:
+        """The profile that has to do the same."""
+        return profile_name(self.kernel)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Return what is recorded of tasks with memory, at the start of each scenario."""
+        for _, observed in self.pairs:
+            for values in observed["start"].values():
+                if values is not None and len(values) == len(self.start_columns):
+                    row = dict(zip(self.start_columns, values, strict=True))
+                    if row["rss_kb"] is not None:
+                        yield row
+
+    @cached_property
+    def fresh_row(self) -> dict[str, Any]:
+        """What a task holds that has just started and has mapped nothing more."""
+        return min(self.rows(), key=lambda row: row["rss_kb"])
+
+    @cached_property
+    def recorder_is_init(self) -> bool:
+        """Whether orphans become children of the recorder: then it is pid 1."""
+        tasks = [
+            row
+            for _, observed in self.pairs
+            for step in observed["steps"]
+            for row in step.get("tasks", {}).values()
+        ]
+        column = self.start_columns.index("ppid")
+        return not any(len(row) > 1 and row[column] == "init" for row in tasks)
+
+    def page_tables_with_stack(self) -> dict[str, int]:
+        """Return the page tables of such a task once it has mapped one more region."""
+        fresh = self.fresh_row
+        larger = [row for row in self.rows() if row["pte_kb"] > fresh["pte_kb"]]
+        row = min(larger, key=lambda row: row["pte_kb"], default=fresh)
+        return {"pte_kb": row["pte_kb"], "pmd_kb": row["pmd_kb"] or 0}
+
+
+def profile_name(kernel: str) -> str:
+    """Name the profile for a folder of recordings: by version, or the posted series."""
+    if kernel.endswith("-oomv2"):
+        return "series-as-posted"
+    major, minor = kernel.split("-")[0].split(".")[:2]
+    return nearest_name((int(major), int(minor)))
+
+
+def recordings(folder: Path, kernels: list[str], groups: list[str]) -> Iterator[Recording]:
+    """Read the recordings of these kernels and groups; of all, where none is named."""
+    index = json.loads((folder / "index.json").read_text())
+    for kernel in kernels or index:
+        for group in groups or index[kernel]:
+            if group in index[kernel]:
+                yield _read(folder, kernel, group)
+
+
+def known(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the kernels and the groups that the folder holds."""
+    index = json.loads((folder / "index.json").read_text())
+    groups: dict[str, None] = {}
+    for held in index.values():
+        groups |= dict.fromkeys(held)
+    return list(index), list(groups)
+
+
+def _read(folder: Path, kernel: str, group: str) -> Recording:
+    scenarios = json.loads((folder / "scenarios" / f"{group}.json").read_text())["scenarios"]
+    by_id = {scenario["id"]: scenario for scenario in scenarios}
+    data = json.loads((folder / kernel / f"{group}.json").read_text())
+    pairs = [(by_id[o["id"]], o) for o in data["observed"] if o["complete"]]
+    return Recording(kernel, group, data["start_columns"], data["envs"], pairs)
