@@ -17,6 +17,7 @@ import time
 import traceback
 import types
 from collections.abc import Callable, Iterator
+from ctypes.util import find_library
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -323,6 +324,9 @@ def load_binding() -> types.ModuleType:
     wanted = os.environ.get(BINDING_VARIABLE)
     if wanted is not None and wanted not in _BINDINGS:
         raise MountError(f"{BINDING_VARIABLE}={wanted}: accepted: {', '.join(_BINDINGS)}.")
+    # mfusepy takes libfuse 2 first, and it is there for the poll of libfuse 3.
+    if find_library("fuse3"):
+        os.environ.setdefault("FUSE_LIBRARY_NAME", "fuse3")
     reasons = []
     for name in [wanted] if wanted else _BINDINGS:
         try:

@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from tests.conformance.goldens import known, recordings
@@ -14,6 +17,7 @@ from tests.conformance.world import World
 
 _SHOWN_DIFFERENCES = 10
 _COLUMNS = ("kernel", "group", "ran", "agreed", "differed", "below the mount")
+_REPOSITORY = Path(__file__).parents[2]
 
 
 def main() -> int:
@@ -25,15 +29,23 @@ def main() -> int:
             if name not in there:
                 print(f"{name}: not there; accepted: {', '.join(there)}.", file=sys.stderr)
                 return 2
-    tallies = []
+    run = partial(run_kernel, arguments.goldens, arguments.group)
     print(_row(*_COLUMNS))
-    with tempfile.TemporaryDirectory() as folder, World(Path(folder)) as world:
-        for recording in recordings(arguments.goldens, arguments.kernel, arguments.group):
-            tally = run_recording(world, recording)
-            tallies.append(tally)
-            print(_report(tally), flush=True)
-        errors = world.procfs.stats.internal_errors
+    tallies: list[Tally] = []
+    errors = 0
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for of_kernel, bugs in pool.map(run, arguments.kernel or kernels):
+            tallies += of_kernel
+            errors += bugs
+            print("\n".join(map(_report, of_kernel)), flush=True)
     return _conclude(tallies, errors)
+
+
+def run_kernel(folder: Path, groups: list[str], kernel: str) -> tuple[list[Tally], int]:
+    """Run the recordings of one kernel on a mount; return its rows and how many bugs showed."""
+    with tempfile.TemporaryDirectory() as mountpoint, World(Path(mountpoint)) as world:
+        tallies = [run_recording(world, r) for r in recordings(folder, [kernel], groups)]
+        return tallies, world.procfs.stats.internal_errors
 
 
 def _parse() -> argparse.Namespace:
@@ -43,7 +55,8 @@ def _parse() -> argparse.Namespace:
         epilog="example: scripts/conformance --goldens tests/goldens --kernel 6.1 --group parse",
     )
     parser.add_argument(
-        "--goldens", type=_folder, default="../shared/goldens", metavar="DIR",
+        "--goldens", type=_folder, metavar="DIR",
+        default=os.fspath(_REPOSITORY.parent / "shared" / "goldens"),
         help="a folder in the format of tests/goldens/README.md (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
@@ -56,15 +69,15 @@ def _parse() -> argparse.Namespace:
 
 
 def _folder(text: str) -> Path:
-    path = Path(text)
+    path = Path(text).absolute()  # libfuse changes to the root
     if not (path / "index.json").is_file():
         raise argparse.ArgumentTypeError(f"{text}: no folder of recordings (index.json is missing)")
     return path
 
 
-def _row(*cells: object) -> str:
-    kernel, group, *numbers = (str(cell) for cell in cells)
-    return f"{kernel:<16}{group:<16}" + "".join(f"{number:>10}" for number in numbers)
+def _row(kernel: str, group: str, *numbers: object) -> str:
+    *counts, below = map(str, numbers)
+    return f"{kernel:<16}{group:<16}" + "".join(f"{n:>10}" for n in counts) + f"{below:>18}"
 
 
 def _report(tally: Tally) -> str:

@@ -34,8 +34,10 @@ class World:
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def __enter__(self) -> Self:
+        here = os.getcwd()
         self._thread.start()
         self._ready.wait(20)
+        os.chdir(here)  # libfuse changes to the root
         if self._failure is not None:
             raise self._failure
         assert self._ready.is_set(), "the mount did not come up"
