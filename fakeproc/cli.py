@@ -28,7 +28,7 @@ from fakeproc.mount import (
     start_server,
     unmount,
 )
-from fakeproc.procfs.tree import Procfs
+from fakeproc.procfs.tree import HidePid, Procfs
 from fakeproc.scenario import load_scenario
 
 EXIT_OK = 0
@@ -90,6 +90,13 @@ def _add_mount(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         action=argparse.BooleanOptionalAction,
         default=os.getuid() == 0,
         help="let other users in (default: when root mounts)",
+    )
+    mount.add_argument(
+        "--hidepid",
+        type=int,
+        choices=[level.value for level in HidePid],
+        default=0,
+        help="what users see of others' tasks, as proc's own option: 1 no files, 2 and 4 nothing",
     )
     mount.set_defaults(run=_mount)
 
@@ -163,7 +170,9 @@ def _mount(arguments: argparse.Namespace) -> int:
     machine.set_boot_time(time.time_ns())
     _warn_of_living_pids(machine)
     options = MountOptions(
-        allow_other=arguments.allow_other, real_capabilities=arguments.caps == "real"
+        allow_other=arguments.allow_other,
+        real_capabilities=arguments.caps == "real",
+        hidepid=HidePid(arguments.hidepid),
     )
     if arguments.foreground:
         serve(Procfs(machine), path, options)

@@ -40,7 +40,7 @@ from fakeproc.procfs.node import (
     Seek,
     open_file,
 )
-from fakeproc.procfs.tree import Procfs
+from fakeproc.procfs.tree import HidePid, Procfs
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,7 @@ class MountOptions:
 
     allow_other: bool = False
     real_capabilities: bool = False
+    hidepid: HidePid = HidePid.OFF
 
 
 # -- Upcalls -----------------------------------------------------------------------
@@ -168,10 +169,11 @@ class Operations:
     @upcall
     def readdir(self, path: str, fh: int) -> list[tuple[str, dict[str, int], int]]:
         """Return names and file types, ``.`` and ``..`` first."""
-        node = self._lookup(path)
+        caller = self._caller()
+        node = self.procfs.lookup(path, caller)
         if not isinstance(node, Directory):
             raise Refused(errno.ENOTDIR)
-        names = [(".", stat.S_IFDIR), ("..", stat.S_IFDIR), *node.entries()]
+        names = [(".", stat.S_IFDIR), ("..", stat.S_IFDIR), *node.entries(caller)]
         return [(name, {"st_mode": kind}, 0) for name, kind in names]
 
     @upcall
@@ -348,6 +350,7 @@ def serve(
 ) -> None:
     """Mount and answer upcalls until the mount is gone; `on_ready` is called when it is up."""
     options = options or MountOptions()
+    procfs.hidepid = options.hidepid
     binding = load_binding()
     is_mfusepy = binding.__name__ == "mfusepy"
     callers = Callers(procfs, real_capabilities=options.real_capabilities)

@@ -9,6 +9,13 @@ die() {
     exit 1
 }
 
+# Say whether mountpoint/ is a mount of ours, dead or alive, without touching it.
+is_mounted() {
+    local here
+    here=$(pwd -P)
+    grep -qF " ${here// /\\040}/mountpoint fuse.fakeproc " /proc/mounts
+}
+
 # Print a Python of 3.11 or newer.
 find_python() {
     local name

@@ -56,7 +56,7 @@ class Directory(Node):
     """A directory: its names in the order of readdir, and what they stand for."""
 
     @abstractmethod
-    def entries(self) -> Iterable[tuple[str, int]]:
+    def entries(self, caller: Caller) -> Iterable[tuple[str, int]]:
         """Return names and file types (stat.S_IFDIR ...), without ``.`` and ``..``."""
 
     @abstractmethod

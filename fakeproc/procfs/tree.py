@@ -7,7 +7,9 @@ import errno
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import IntEnum
 
+from fakeproc.kernel.capability import CAP_SYS_PTRACE
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.task import Caller, Thread
@@ -28,11 +30,24 @@ class Stats:
     last_error: str = ""
 
 
+class HidePid(IntEnum):
+    """The mount option hidepid=: how much of other users' tasks one sees."""
+
+    OFF = 0
+    NO_ACCESS = 1
+    """Their directories are there, but nothing in them can be reached: EPERM."""
+    INVISIBLE = 2
+    """They are not there: ENOENT."""
+    PTRACEABLE = 4
+    """The same, by who may ptrace."""
+
+
 class Procfs:
     """The simulated /proc: which file there is under which path, and who acts as whom."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
+        self.hidepid = HidePid.OFF
         self.stats = Stats()
         self.answer = "ok\n"
         """What reading ctl gives: the last answer, or why the last command was refused."""
@@ -50,6 +65,16 @@ class Procfs:
         self.answer = "ok\n"
         self.acting.clear()
         self.root = _Root(self)
+
+    def hides(self, thread: Thread, caller: Caller, level: HidePid) -> bool:
+        """Say whether a task is out of the caller's reach at this level of hidepid.
+
+        One's own tasks are not, nor is any for who has CAP_SYS_PTRACE (seen on 6.1).
+        """
+        if self.hidepid < level:
+            return False
+        own = thread.process.owner(thread)[0] == caller.credentials.uid
+        return not own and not caller.credentials.capable(CAP_SYS_PTRACE)
 
     def lookup(self, path: str, caller: Caller) -> Node:
         """Return the node of an absolute path; ENOENT or ENOTDIR if there is none.
@@ -70,7 +95,7 @@ class _Static(Directory):
     def __init__(self, nodes: dict[str, Node]) -> None:
         self._nodes = nodes
 
-    def entries(self) -> Iterable[tuple[str, int]]:
+    def entries(self, caller: Caller) -> Iterable[tuple[str, int]]:
         return [(name, stat.S_IFMT(n.attributes().mode)) for name, n in self._nodes.items()]
 
     def child(self, name: str, caller: Caller) -> Node:
@@ -90,10 +115,11 @@ class _Root(Directory):
     def attributes(self) -> Attributes:
         return Attributes(stat.S_IFDIR | 0o555, nlink=len(self._procfs.machine.processes) + 2)
 
-    def entries(self) -> Iterable[tuple[str, int]]:
-        yield from self._fixed.entries()
-        for pid in sorted(self._procfs.machine.processes):
-            yield str(pid), stat.S_IFDIR
+    def entries(self, caller: Caller) -> Iterable[tuple[str, int]]:
+        yield from self._fixed.entries(caller)
+        for pid, process in sorted(self._procfs.machine.processes.items()):
+            if not self._procfs.hides(process.leader, caller, HidePid.INVISIBLE):
+                yield str(pid), stat.S_IFDIR
 
     def child(self, name: str, caller: Caller) -> Node:
         tid = _tid(name)
@@ -102,9 +128,9 @@ class _Root(Directory):
         thread = self._procfs.machine.find_thread(tid)
         if thread is None and tid == caller.tgid:
             thread = self._procfs.adopt(caller)
-        if thread is None:
+        if thread is None or self._procfs.hides(thread, caller, HidePid.INVISIBLE):
             raise Refused(errno.ENOENT)
-        return _TaskDirectory(self._procfs.machine, thread, with_task=True)
+        return _TaskDirectory(self._procfs, thread, with_task=True)
 
 
 def _tid(name: str) -> int | None:
@@ -151,8 +177,8 @@ class _ThreadSelf(Link):
 class _TaskDirectory(Directory):
     """/proc/<pid>, or /proc/<pid>/task/<tid>, which has no task/ of its own."""
 
-    def __init__(self, machine: Machine, thread: Thread, *, with_task: bool) -> None:
-        self._machine = machine
+    def __init__(self, procfs: Procfs, thread: Thread, *, with_task: bool) -> None:
+        self._procfs = procfs
         self._thread = thread
         self._with_task = with_task
 
@@ -160,26 +186,28 @@ class _TaskDirectory(Directory):
         uid, gid = self._thread.process.owner(self._thread)
         return Attributes(stat.S_IFDIR | 0o555, uid, gid, nlink=9 if self._with_task else 7)
 
-    def entries(self) -> Iterable[tuple[str, int]]:
+    def entries(self, caller: Caller) -> Iterable[tuple[str, int]]:
         if self._with_task:
             yield "task", stat.S_IFDIR
         for name in TASK_FILES:
             yield name, stat.S_IFREG
 
     def child(self, name: str, caller: Caller) -> Node:
+        if self._procfs.hides(self._thread, caller, HidePid.NO_ACCESS):
+            raise Refused(errno.EPERM)
         if name == "task" and self._with_task:
-            return _ThreadList(self._machine, self._thread)
+            return _ThreadList(self._procfs, self._thread)
         row = TASK_FILES.get(name)
         if row is None:
             raise Refused(errno.ENOENT)
-        return TaskNode(self._machine, self._thread, row)
+        return TaskNode(self._procfs.machine, self._thread, row)
 
 
 class _ThreadList(Directory):
     """/proc/<pid>/task: the threads of the group, the leader first."""
 
-    def __init__(self, machine: Machine, thread: Thread) -> None:
-        self._machine = machine
+    def __init__(self, procfs: Procfs, thread: Thread) -> None:
+        self._procfs = procfs
         self._thread = thread
 
     def attributes(self) -> Attributes:
@@ -187,12 +215,12 @@ class _ThreadList(Directory):
         nlink = len(self._thread.process.threads) + 2
         return Attributes(stat.S_IFDIR | 0o555, uid, gid, nlink)
 
-    def entries(self) -> Iterable[tuple[str, int]]:
+    def entries(self, caller: Caller) -> Iterable[tuple[str, int]]:
         return [(str(thread.tid), stat.S_IFDIR) for thread in self._thread.process.threads]
 
     def child(self, name: str, caller: Caller) -> Node:
         tid = _tid(name)
-        thread = None if tid is None else self._machine.find_thread(tid)
+        thread = None if tid is None else self._procfs.machine.find_thread(tid)
         if thread is None or thread.process is not self._thread.process:
             raise Refused(errno.ENOENT)
-        return _TaskDirectory(self._machine, thread, with_task=False)
+        return _TaskDirectory(self._procfs, thread, with_task=False)
