@@ -14,11 +14,10 @@ import select
 from functools import cached_property
 from pathlib import Path
 
-from fakeproc.kernel.capability import CAP_SYS_RESOURCE
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import sizes_for
 from fakeproc.kernel.task import Caller, Credentials, Process, TaskCaller, Thread, truncate_comm
-from fakeproc.procfs.tree import Procfs
+from fakeproc.procfs.session import Session
 
 HOST_PROC = Path("/proc")
 """Where the host's real /proc is, as the server sees it: never our own mount."""
@@ -80,16 +79,16 @@ class Callers:
     """
 
     def __init__(
-        self, procfs: Procfs, *, owner_uid: int | None = None, real_capabilities: bool = False
+        self, session: Session, *, owner_uid: int | None = None, real_capabilities: bool = False
     ) -> None:
-        self._procfs = procfs
+        self._session = session
         self._owner_uid = os.getuid() if owner_uid is None else owner_uid
         self._real_capabilities = real_capabilities
         self._request_uid = -1
         self._adopted: dict[int, Process] = {}
         self._poll = select.poll()
-        procfs.may_become = lambda caller: self._is_root(self._request_uid)
-        procfs.adopt = self._adopt
+        session.may_become = lambda caller: self._is_root(self._request_uid)
+        session.adopt = self._adopt
 
     def identify(self, uid: int, gid: int, tid: int) -> Caller:
         """Return the caller of a request: the task it acts as, or itself."""
@@ -108,7 +107,7 @@ class Callers:
             self._poll.unregister(pidfd)
             os.close(pidfd)
             process = self._adopted.pop(pidfd)
-            machine = self._procfs.machine
+            machine = self._session.machine
             if machine.processes.get(process.pid) is process:
                 if not process.is_zombie:
                     machine.exit_group(process)
@@ -124,7 +123,7 @@ class Callers:
         return uid in (0, self._owner_uid)
 
     def _credentials(self, uid: int, gid: int, tid: int) -> Credentials:
-        full = self._procfs.machine.full_capabilities
+        full = self._session.machine.full_capabilities
         if self._real_capabilities:
             held = int(host_status(tid).get("CapEff", "0"), 16) & full
         else:
@@ -133,7 +132,7 @@ class Callers:
 
     def _acting_as(self, tid: int) -> tuple[Thread, int] | None:
         """Return the task that this caller or an ancestor of it acts as, and its own pid."""
-        acting = self._procfs.acting
+        acting = self._session.acting
         if not acting:
             return None
         status = host_status(tid)
@@ -154,7 +153,7 @@ class Callers:
         with contextlib.suppress(OSError, Refused):
             pidfd = os.pidfd_open(host_pid)
             try:
-                process = self._procfs.machine.spawn(
+                process = self._session.machine.spawn(
                     truncate_comm(caller.comm),
                     parent=self._adopted_parent(host_pid),
                     pid=caller.tgid,
@@ -175,8 +174,3 @@ class Callers:
             if process.pid == parent and not process.leader.exiting:
                 return process.leader
         return None
-
-
-def lacks_resource_capability() -> bool:
-    """Say whether the host denies this process CAP_SYS_RESOURCE (containers often do)."""
-    return not int(host_status(os.getpid()).get("CapEff", "0"), 16) & CAP_SYS_RESOURCE

@@ -28,7 +28,8 @@ from fakeproc.mount import (
     start_server,
     unmount,
 )
-from fakeproc.procfs.tree import HidePid, Procfs
+from fakeproc.procfs.session import HidePid
+from fakeproc.procfs.tree import Procfs
 from fakeproc.scenario import load_scenario
 
 EXIT_OK = 0

@@ -40,7 +40,8 @@ from fakeproc.procfs.node import (
     Seek,
     open_file,
 )
-from fakeproc.procfs.tree import HidePid, Procfs
+from fakeproc.procfs.session import HidePid
+from fakeproc.procfs.tree import Procfs
 
 log = logging.getLogger(__name__)
 
@@ -479,6 +480,8 @@ def _run_server(
     except MountError as error:
         with contextlib.suppress(OSError):
             os.write(ready, str(error).encode())
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(status)
 

@@ -11,6 +11,21 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)([kKMGT]?)(?:i?B)?")
 _FACTORS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _LARGEST_PAGES = 2**52 // PAGE_BYTES
 
+SIZE_KEYS = {
+    "rss": "anon_pages",
+    "anon": "anon_pages",
+    "file": "file_pages",
+    "shmem": "shmem_pages",
+    "swap": "swap_entries",
+    "size": "total_vm_pages",
+    "pte": "pte_pages",
+    "pmd": "pmd_pages",
+}
+"""Words for the memory of a process, and what `MemorySizes` calls it.
+
+``rss`` is all of it anonymous; ``size`` is the address space.
+"""
+
 ACCEPTED_SIZES = "a size such as 300M, 1.5G, 64k or 4096 (bytes)"
 
 

@@ -3,6 +3,8 @@
 
 import errno
 import os
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class Refused(OSError):
@@ -31,3 +33,12 @@ class Refused(OSError):
     def why(self) -> str:
         """The sentence."""
         return str(self.strerror)
+
+
+def not_known(kind: str, name: str, names: Iterable[str]) -> Refused:
+    """Return the refusal (EINVAL) of a name that is not among these, with the nearest one."""
+    accepted = list(names)
+    near = get_close_matches(name, accepted, n=1)
+    hint = f" (nearest: {near[0]})" if near else ""
+    listed = ", ".join(accepted) or "none"
+    return Refused(errno.EINVAL, f"{kind} {name!r}: not known{hint}; accepted: {listed}.")

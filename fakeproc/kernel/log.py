@@ -12,9 +12,7 @@ DEFAULT_BYTES = 256 * 1024
 class Level(IntEnum):
     """Levels of printk; the number is what /proc/kmsg prints in angle brackets."""
 
-    ERR = 3
     WARNING = 4
-    NOTICE = 5
     INFO = 6
 
 

@@ -11,12 +11,11 @@ posted, its `Change` gives both values.
 """
 
 import errno
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
-from fakeproc.kernel.errors import Refused
+from fakeproc.kernel.errors import Refused, not_known
 
 Version = tuple[int, int]
 Value = bool | int | str
@@ -278,7 +277,7 @@ class KernelConfig:
         switches: Mapping[str, Value] | None = None,
     ) -> None:
         if base not in _BASES:
-            raise Refused(errno.EINVAL, _unknown("kernel", base, PROFILE_NAMES))
+            raise not_known("kernel", base, PROFILE_NAMES)
         self.base = base
         self._patches = dict(patches or {})
         self._switches = dict(switches or {})
@@ -298,7 +297,7 @@ class KernelConfig:
     def with_switch(self, name: str, text: str) -> "KernelConfig":
         """Set a single switch; an unknown name or value is refused with EINVAL."""
         if name not in HISTORY:
-            raise Refused(errno.EINVAL, _unknown("switch", name, tuple(HISTORY)))
+            raise not_known("switch", name, HISTORY)
         known = {render_value(value): value for value in _values(name)}
         if text not in known:
             raise Refused(errno.EINVAL, f"{name}={text}: accepted: {', '.join(known)}.")
@@ -344,12 +343,6 @@ def render_value(value: Value) -> str:
     return str(value)
 
 
-def _unknown(kind: str, name: str, names: Iterable[str]) -> str:
-    near = get_close_matches(name, list(names), n=1)
-    hint = f" (nearest: {near[0]})" if near else ""
-    return f"{kind} {name!r}: not known{hint}; accepted: {', '.join(names)}."
-
-
 def named(name: str) -> Profile:
     """Return the profile of a generation; `Refused` (EINVAL) names those there are."""
     return KernelConfig(name).profile
@@ -364,11 +357,6 @@ def nearest_name(version: Version) -> str:
     released = [name for name in _BASES if name[0].isdigit()]
     older = [name for name in released if _BASES[name].version <= version]
     return older[-1] if older else released[0]
-
-
-def with_release(profile: Profile, release: str) -> Profile:
-    """Return the profile with another release string (uname -r)."""
-    return replace(profile, release=release)
 
 
 assert {f.name for f in fields(Profile)} == {"name", "version", "release", *HISTORY}

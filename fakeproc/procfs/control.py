@@ -8,7 +8,7 @@ import json
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
@@ -16,10 +16,8 @@ from fakeproc.kernel.profile import PATCHES, PROFILE_NAMES, KernelConfig, render
 from fakeproc.kernel.task import Caller, Thread
 from fakeproc.procfs import ctl
 from fakeproc.procfs.node import Attributes, File
+from fakeproc.procfs.session import Session
 from fakeproc.units import format_pages
-
-if TYPE_CHECKING:
-    from fakeproc.procfs.tree import Procfs
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +25,15 @@ class ControlFile:
     """A row of the table: permission bits, what reading gives, what writing does."""
 
     mode: int
-    render: Callable[[Procfs], str]
-    store: Callable[[Procfs, Caller, bytes], int] | None = None
+    render: Callable[[Session], str]
+    store: Callable[[Session, Caller, bytes], int] | None = None
 
 
 class ControlNode(File):
     """A file of the control directory, owned by root."""
 
-    def __init__(self, procfs: Procfs, row: ControlFile) -> None:
-        self._procfs = procfs
+    def __init__(self, session: Session, row: ControlFile) -> None:
+        self._session = session
         self._row = row
 
     def attributes(self) -> Attributes:
@@ -44,21 +42,21 @@ class ControlNode(File):
 
     def render(self) -> bytes:
         """Return the content."""
-        return self._row.render(self._procfs).encode(errors="surrogateescape")
+        return self._row.render(self._session).encode(errors="surrogateescape")
 
     def store(self, caller: Caller, data: bytes) -> int:
         """Write; EINVAL where the file takes no writes."""
         if self._row.store is None:
             raise Refused(errno.EINVAL)
-        return self._row.store(self._procfs, caller, data)
+        return self._row.store(self._session, caller, data)
 
 
 # -- kernel ------------------------------------------------------------------------
 
 
-def _render_kernel(procfs: Procfs) -> str:
+def _render_kernel(session: Session) -> str:
     """Return lines that may be written back: the kernel, the patches, the switches."""
-    config = procfs.machine.config
+    config = session.machine.config
     lines = [f"kernel {config.base}"]
     for number, title in PATCHES.items():
         verb = "patch" if config.has_patch(number) else "no-patch"
@@ -68,20 +66,20 @@ def _render_kernel(procfs: Procfs) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _store_kernel(procfs: Procfs, caller: Caller, data: bytes) -> int:
+def _store_kernel(session: Session, caller: Caller, data: bytes) -> int:
     """Take `kernel NAME`, `patch N`, `no-patch N`, `SWITCH=VALUE` lines, or a bare NAME.
 
     All of the lines count, or none.
     """
-    config = procfs.machine.config
+    config = session.machine.config
     try:
         for line in data.decode(errors="replace").splitlines():
             config = _change_kernel(config, line.split("#")[0].strip())
     except Refused as refused:
-        procfs.answer = f"{refused.name}: {refused.why}\n"
+        session.answer = f"{refused.name}: {refused.why}\n"
         raise
-    procfs.machine.set_kernel(config)
-    procfs.answer = "ok\n"
+    session.machine.set_kernel(config)
+    session.answer = "ok\n"
     return len(data)
 
 
@@ -150,10 +148,10 @@ def _ps_row(machine: Machine, thread: Thread) -> dict[str, Any]:
     }
 
 
-def _render_ps(procfs: Procfs) -> str:
+def _render_ps(session: Session) -> str:
     """Return the table for people: sizes short, no mm as a dash."""
     rows = [list(PS_COLUMNS)]
-    for row in ps_rows(procfs.machine):
+    for row in ps_rows(session.machine):
         short = {key: format_pages(row[key] // 4096) for key in ("rss", "swap")}
         short["mm"] = "-" if row["mm"] is None else str(row["mm"])
         short["name"] = row["name"].replace("\n", "\\n")
@@ -167,27 +165,27 @@ def _align(row: list[str], widths: list[int]) -> str:
     return "  ".join([*numbers, row[-1]])
 
 
-def _render_ps_json(procfs: Procfs) -> str:
-    return json.dumps(ps_rows(procfs.machine), indent=1) + "\n"
+def _render_ps_json(session: Session) -> str:
+    return json.dumps(ps_rows(session.machine), indent=1) + "\n"
 
 
 # -- the rest ----------------------------------------------------------------------
 
 
-def _render_kmsg(procfs: Procfs) -> str:
-    return procfs.machine.log.render()
+def _render_kmsg(session: Session) -> str:
+    return session.machine.log.render()
 
 
-def _render_stats(procfs: Procfs) -> str:
-    stats = procfs.stats
+def _render_stats(session: Session) -> str:
+    stats = session.stats
     lines = [f"upcalls {stats.upcalls}", f"internal_errors {stats.internal_errors}"]
     if stats.last_error:
         lines.append(f"last_error {stats.last_error}")
     return "\n".join(lines) + "\n"
 
 
-def _render_answer(procfs: Procfs) -> str:
-    return procfs.answer
+def _render_answer(session: Session) -> str:
+    return session.answer
 
 
 CONTROL_FILES: dict[str, ControlFile] = {

@@ -13,29 +13,13 @@ import shlex
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
-from typing import TYPE_CHECKING
 
 from fakeproc.kernel import capability
-from fakeproc.kernel.errors import Refused
+from fakeproc.kernel.errors import Refused, not_known
 from fakeproc.kernel.machine import CloneFlags, Machine, default_sizes, sizes_for
 from fakeproc.kernel.task import Caller, Credentials, MemorySizes, Mm, Process, Thread
-from fakeproc.units import parse_pages
-
-if TYPE_CHECKING:
-    from fakeproc.procfs.tree import Procfs
-
-_SIZE_KEYS = {
-    "rss": "anon_pages",
-    "anon": "anon_pages",
-    "file": "file_pages",
-    "shmem": "shmem_pages",
-    "swap": "swap_entries",
-    "size": "total_vm_pages",
-    "pte": "pte_pages",
-    "pmd": "pmd_pages",
-}
-"""Keys that give a size: what `MemorySizes` calls it.  rss= is all of it anonymous."""
+from fakeproc.procfs.session import Session
+from fakeproc.units import SIZE_KEYS, parse_pages
 
 _CREDENTIAL_KEYS = ("uid", "gid", "caps", "dumpable")
 _ID_MAX = 2**32 - 2
@@ -54,7 +38,7 @@ class Arguments:
 
     def sizes(self, base: MemorySizes) -> MemorySizes:
         """Return these sizes with the given ones changed; the rest follows from them."""
-        given = {_SIZE_KEYS[k]: parse_pages(v) for k, v in self.options.items() if k in _SIZE_KEYS}
+        given = {SIZE_KEYS[k]: parse_pages(v) for k, v in self.options.items() if k in SIZE_KEYS}
         if not given:
             return base
         kinds = ("anon_pages", "file_pages", "shmem_pages", "swap_entries")
@@ -101,7 +85,7 @@ def _integer(name: str, text: str, low: int, high: int) -> int:
     return value
 
 
-Run = Callable[["Procfs", Caller, Arguments], str]
+Run = Callable[[Session, Caller, Arguments], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +99,7 @@ class Command:
     keys: tuple[str, ...] = ()
 
 
-def run_lines(procfs: Procfs, caller: Caller, data: bytes) -> int:
+def run_lines(session: Session, caller: Caller, data: bytes) -> int:
     """Run the commands in what was written; return the bytes of those that were accepted.
 
     A refused line raises when it is the first.  A later one ends the write short, so
@@ -124,17 +108,17 @@ def run_lines(procfs: Procfs, caller: Caller, data: bytes) -> int:
     taken = 0
     for line in data.splitlines(keepends=True):
         try:
-            procfs.answer = run(procfs, caller, line) + "\n"
+            session.answer = run(session, caller, line) + "\n"
         except Refused as refused:
             if taken:
                 return taken
-            procfs.answer = f"{refused.name}: {refused.why}\n"
+            session.answer = f"{refused.name}: {refused.why}\n"
             raise
         taken += len(line)
     return taken
 
 
-def run(procfs: Procfs, caller: Caller, line: bytes) -> str:
+def run(session: Session, caller: Caller, line: bytes) -> str:
     """Run one command; return its answer.  Blank lines and comments answer ``ok``."""
     words = _split(line)
     if not words:
@@ -142,8 +126,8 @@ def run(procfs: Procfs, caller: Caller, line: bytes) -> str:
     name, rest = words[0], words[1:]
     command = COMMANDS.get(name)
     if command is None:
-        raise Refused(errno.EINVAL, _unknown("command", name, tuple(COMMANDS)))
-    return command.run(procfs, caller, _arguments(name, command, rest)) or "ok"
+        raise not_known("command", name, COMMANDS)
+    return command.run(session, caller, _arguments(name, command, rest)) or "ok"
 
 
 def _split(line: bytes) -> list[str]:
@@ -158,17 +142,11 @@ def _arguments(name: str, command: Command, rest: list[str]) -> Arguments:
     words = tuple(word for word in rest if "=" not in word)
     for key in options:
         if key not in command.keys:
-            raise Refused(errno.EINVAL, f"{name}: {_unknown('key', key, command.keys)}")
+            raise not_known(f"{name}: key", key, command.keys)
     low, high = command.words
     if not low <= len(words) <= high:
         raise Refused(errno.EINVAL, f"{name}: usage: {command.usage}")
     return Arguments(words, options)
-
-
-def _unknown(kind: str, name: str, names: tuple[str, ...]) -> str:
-    near = get_close_matches(name, names, n=1)
-    hint = f" (nearest: {near[0]})" if near else ""
-    return f"{kind} {name!r}: not known{hint}; accepted: {', '.join(names) or 'none'}."
 
 
 # -- Rights ------------------------------------------------------------------------
@@ -190,15 +168,15 @@ def _require_credentials(caller: Caller, wanted: Credentials) -> None:
         )
 
 
-def _own_thread(procfs: Procfs, caller: Caller, arguments: Arguments, what: str) -> Thread:
+def _own_thread(session: Session, caller: Caller, arguments: Arguments, what: str) -> Thread:
     """Return the task that the command names, if the caller may change it."""
-    thread = arguments.thread(procfs.machine)
-    procfs.machine.require_same_user(caller, thread.process, what)
+    thread = arguments.thread(session.machine)
+    session.machine.require_same_user(caller, thread.process, what)
     return thread
 
 
-def _own_process(procfs: Procfs, caller: Caller, arguments: Arguments, what: str) -> Process:
-    return _own_thread(procfs, caller, arguments, what).process
+def _own_process(session: Session, caller: Caller, arguments: Arguments, what: str) -> Process:
+    return _own_thread(session, caller, arguments, what).process
 
 
 def _name(arguments: Arguments, default: str) -> str:
@@ -220,8 +198,8 @@ def _cmdline(arguments: Arguments) -> tuple[bytes, ...]:
 # -- The commands ------------------------------------------------------------------
 
 
-def _spawn(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
-    machine = procfs.machine
+def _spawn(session: Session, caller: Caller, arguments: Arguments) -> str:
+    machine = session.machine
     parent = machine.init.leader
     if "parent" in arguments.options:
         parent = arguments.thread(machine, arguments.options["parent"])
@@ -249,11 +227,11 @@ def _spawn(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
 
 
 def _gives_sizes(arguments: Arguments) -> bool:
-    return any(key in _SIZE_KEYS for key in arguments.options)
+    return any(key in SIZE_KEYS for key in arguments.options)
 
 
-def _clone(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
-    machine = procfs.machine
+def _clone(session: Session, caller: Caller, arguments: Arguments) -> str:
+    machine = session.machine
     if "parent" not in arguments.options:
         raise Refused(errno.EINVAL, f"clone: parent= is missing: {COMMANDS['clone'].usage}")
     creator = arguments.thread(machine, arguments.options["parent"])
@@ -277,47 +255,47 @@ def _clone(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
     return str(thread.tid)
 
 
-def _exec(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
-    thread = _own_thread(procfs, caller, arguments, "exec")
+def _exec(session: Session, caller: Caller, arguments: Arguments) -> str:
+    thread = _own_thread(session, caller, arguments, "exec")
     base = MemorySizes() if _gives_sizes(arguments) else default_sizes()
     name = _name(arguments, thread.comm)
-    procfs.machine.exec(thread, name, arguments.sizes(base), _cmdline(arguments))
+    session.machine.exec(thread, name, arguments.sizes(base), _cmdline(arguments))
     return "ok"
 
 
-def _thread(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
-    creator = _own_thread(procfs, caller, arguments, "thread")
+def _thread(session: Session, caller: Caller, arguments: Arguments) -> str:
+    creator = _own_thread(session, caller, arguments, "thread")
     name = _name(arguments, creator.comm)
     tid = arguments.integer("tid", 1, 2**31 - 1)
-    thread = procfs.machine.clone_thread(creator, tid=tid)
-    procfs.machine.rename(thread, name)
+    thread = session.machine.clone_thread(creator, tid=tid)
+    session.machine.rename(thread, name)
     return str(thread.tid)
 
 
-def _exit(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
-    thread = _own_thread(procfs, caller, arguments, "exit")
+def _exit(session: Session, caller: Caller, arguments: Arguments) -> str:
+    thread = _own_thread(session, caller, arguments, "exit")
     status = arguments.integer("status", 0, 255) or 0
     if thread.is_leader:
-        procfs.machine.exit_group(thread.process, status << 8)
+        session.machine.exit_group(thread.process, status << 8)
     else:
-        procfs.machine.exit_thread(thread)
+        session.machine.exit_thread(thread)
     return "ok"
 
 
-def _exit_leader(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
-    process = _own_process(procfs, caller, arguments, "exit-leader")
-    procfs.machine.exit_thread(process.leader)
+def _exit_leader(session: Session, caller: Caller, arguments: Arguments) -> str:
+    process = _own_process(session, caller, arguments, "exit-leader")
+    session.machine.exit_thread(process.leader)
     return "ok"
 
 
-def _reap(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
-    process = _own_process(procfs, caller, arguments, "reap")
-    return f"ok status={procfs.machine.reap(process)}"
+def _reap(session: Session, caller: Caller, arguments: Arguments) -> str:
+    process = _own_process(session, caller, arguments, "reap")
+    return f"ok status={session.machine.reap(process)}"
 
 
-def _kthread(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
+def _kthread(session: Session, caller: Caller, arguments: Arguments) -> str:
     _require_root(caller, "kthread")
-    machine = procfs.machine
+    machine = session.machine
     borrowed: Mm | None = None
     if "use_mm" in arguments.options:
         borrowed = arguments.thread(machine, arguments.options["use_mm"]).process.mm
@@ -327,10 +305,10 @@ def _kthread(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
     return str(machine.kthread(_name(arguments, "kworker/0:1"), use_mm=borrowed, pid=pid).pid)
 
 
-def _kill(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
-    process = arguments.thread(procfs.machine).process
+def _kill(session: Session, caller: Caller, arguments: Arguments) -> str:
+    process = arguments.thread(session.machine).process
     number = _signal_number(arguments.words[1] if len(arguments.words) > 1 else "SIGTERM")
-    effect = procfs.machine.kill(caller, process, number)
+    effect = session.machine.kill(caller, process, number)
     return "ok" if effect else "ok (no effect)"
 
 
@@ -346,9 +324,9 @@ def _signal_number(text: str) -> int:
         ) from None
 
 
-def _set(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
-    machine = procfs.machine
-    thread = _own_thread(procfs, caller, arguments, "set")
+def _set(session: Session, caller: Caller, arguments: Arguments) -> str:
+    machine = session.machine
+    thread = _own_thread(session, caller, arguments, "set")
     process = thread.process
     name = _name(arguments, thread.comm)
     credentials = arguments.credentials(machine, thread.credentials)
@@ -366,27 +344,27 @@ def _set(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
     return "ok"
 
 
-def _become(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
+def _become(session: Session, caller: Caller, arguments: Arguments) -> str:
     host_pid = caller.host_pid
     if not host_pid:
         raise Refused(errno.EINVAL, "become: there is no process of the host behind this write.")
     if arguments.words[0] == "none":
-        procfs.acting.pop(host_pid, None)
+        session.acting.pop(host_pid, None)
         return "ok"
-    thread = arguments.thread(procfs.machine)
-    if not procfs.may_become(caller):
+    thread = arguments.thread(session.machine)
+    if not session.may_become(caller):
         raise Refused(errno.EPERM, "become: only who is root of the machine may become others.")
     if thread.exiting or thread.process.is_kthread:
         raise Refused(errno.EINVAL, f"become {thread.tid}: makes no system calls.")
-    procfs.acting[host_pid] = thread
+    session.acting[host_pid] = thread
     return "ok"
 
 
-def _help(procfs: Procfs, caller: Caller, arguments: Arguments) -> str:
+def _help(session: Session, caller: Caller, arguments: Arguments) -> str:
     return "\n".join(command.usage for command in COMMANDS.values())
 
 
-_MEMORY = tuple(_SIZE_KEYS)
+_MEMORY = tuple(SIZE_KEYS)
 
 COMMANDS: dict[str, Command] = {
     "spawn": Command(

@@ -5,83 +5,38 @@ from __future__ import annotations
 
 import errno
 import stat
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from enum import IntEnum
+from collections.abc import Iterable
 
-from fakeproc.kernel.capability import CAP_SYS_PTRACE
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.task import Caller, Thread
 from fakeproc.procfs.control import CONTROL_FILES, ControlNode
 from fakeproc.procfs.node import Attributes, Directory, Link, Node
+from fakeproc.procfs.session import HidePid, Session
 from fakeproc.procfs.system_files import SYSTEM_FILES, SystemNode
 from fakeproc.procfs.task_files import TASK_FILES, TaskNode
 
 CONTROL_DIRECTORY = "fakeproc"
 
 
-@dataclass(slots=True)
-class Stats:
-    """What /proc/fakeproc/stats counts."""
-
-    upcalls: int = 0
-    internal_errors: int = 0
-    last_error: str = ""
-
-
-class HidePid(IntEnum):
-    """The mount option hidepid=: how much of other users' tasks one sees."""
-
-    OFF = 0
-    NO_ACCESS = 1
-    """Their directories are there, but nothing in them can be reached: EPERM."""
-    INVISIBLE = 2
-    """They are not there: ENOENT."""
-    PTRACEABLE = 4
-    """The same, by who may ptrace."""
-
-
-class Procfs:
-    """The simulated /proc: which file there is under which path, and who acts as whom."""
+class Procfs(Session):
+    """The simulated /proc: which node there is under which path."""
 
     def __init__(self, machine: Machine) -> None:
-        self.machine = machine
-        self.hidepid = HidePid.OFF
-        self.stats = Stats()
-        self.answer = "ok\n"
-        """What reading ctl gives: the last answer, or why the last command was refused."""
-        self.acting: dict[int, Thread] = {}
-        """Processes of the host that act as a task of the machine (`become`)."""
-        self.may_become: Callable[[Caller], bool] = lambda caller: caller.credentials.uid == 0
-        """Says whether a caller may act as others, whoever it acts as now."""
-        self.adopt: Callable[[Caller], Thread | None] = lambda caller: None
-        """Gives a process of the host that looks for itself a task of the machine."""
-        self.root = _Root(self)
+        super().__init__(machine)
+        self._root = _Root(self)
 
     def replace_machine(self, machine: Machine) -> None:
         """Speak for another machine from now on; nobody acts as anybody any more."""
-        self.machine = machine
-        self.answer = "ok\n"
-        self.acting.clear()
-        self.root = _Root(self)
-
-    def hides(self, thread: Thread, caller: Caller, level: HidePid) -> bool:
-        """Say whether a task is out of the caller's reach at this level of hidepid.
-
-        One's own tasks are not, nor is any for who has CAP_SYS_PTRACE (seen on 6.1).
-        """
-        if self.hidepid < level:
-            return False
-        own = thread.process.owner(thread)[0] == caller.credentials.uid
-        return not own and not caller.credentials.capable(CAP_SYS_PTRACE)
+        super().replace_machine(machine)
+        self._root = _Root(self)
 
     def lookup(self, path: str, caller: Caller) -> Node:
         """Return the node of an absolute path; ENOENT or ENOTDIR if there is none.
 
         Links in the middle are not followed: a kernel does that.
         """
-        node: Node = self.root
+        node: Node = self._root
         for name in filter(None, path.split("/")):
             if not isinstance(node, Directory):
                 raise Refused(errno.ENOTDIR)
@@ -108,29 +63,29 @@ class _Static(Directory):
 class _Root(Directory):
     """/proc itself: fixed names, then self and thread-self, then the pids, ascending."""
 
-    def __init__(self, procfs: Procfs) -> None:
-        self._procfs = procfs
-        self._fixed = _fixed_nodes(procfs)
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._fixed = _fixed_nodes(session)
 
     def attributes(self) -> Attributes:
-        return Attributes(stat.S_IFDIR | 0o555, nlink=len(self._procfs.machine.processes) + 2)
+        return Attributes(stat.S_IFDIR | 0o555, nlink=len(self._session.machine.processes) + 2)
 
     def entries(self, caller: Caller) -> Iterable[tuple[str, int]]:
         yield from self._fixed.entries(caller)
-        for pid, process in sorted(self._procfs.machine.processes.items()):
-            if not self._procfs.hides(process.leader, caller, HidePid.INVISIBLE):
+        for pid, process in sorted(self._session.machine.processes.items()):
+            if not self._session.hides(process.leader, caller, HidePid.INVISIBLE):
                 yield str(pid), stat.S_IFDIR
 
     def child(self, name: str, caller: Caller) -> Node:
         tid = _tid(name)
         if tid is None:
             return self._fixed.child(name, caller)
-        thread = self._procfs.machine.find_thread(tid)
+        thread = self._session.machine.find_thread(tid)
         if thread is None and tid == caller.tgid:
-            thread = self._procfs.adopt(caller)
-        if thread is None or self._procfs.hides(thread, caller, HidePid.INVISIBLE):
+            thread = self._session.adopt(caller)
+        if thread is None or self._session.hides(thread, caller, HidePid.INVISIBLE):
             raise Refused(errno.ENOENT)
-        return _TaskDirectory(self._procfs, thread, with_task=True)
+        return _TaskDirectory(self._session, thread, with_task=True)
 
 
 def _tid(name: str) -> int | None:
@@ -140,12 +95,12 @@ def _tid(name: str) -> int | None:
     return None
 
 
-def _fixed_nodes(procfs: Procfs) -> _Static:
+def _fixed_nodes(session: Session) -> _Static:
     files: dict[str, Node] = {
-        path: SystemNode(procfs.machine, path, row) for path, row in SYSTEM_FILES.items()
+        path: SystemNode(session.machine, path, row) for path, row in SYSTEM_FILES.items()
     }
     for name, control in CONTROL_FILES.items():
-        files[f"{CONTROL_DIRECTORY}/{name}"] = ControlNode(procfs, control)
+        files[f"{CONTROL_DIRECTORY}/{name}"] = ControlNode(session, control)
     tree = _nest(files)
     return _Static({**tree, "self": _Self(), "thread-self": _ThreadSelf()})
 
@@ -177,8 +132,8 @@ class _ThreadSelf(Link):
 class _TaskDirectory(Directory):
     """/proc/<pid>, or /proc/<pid>/task/<tid>, which has no task/ of its own."""
 
-    def __init__(self, procfs: Procfs, thread: Thread, *, with_task: bool) -> None:
-        self._procfs = procfs
+    def __init__(self, session: Session, thread: Thread, *, with_task: bool) -> None:
+        self._session = session
         self._thread = thread
         self._with_task = with_task
 
@@ -193,21 +148,21 @@ class _TaskDirectory(Directory):
             yield name, stat.S_IFREG
 
     def child(self, name: str, caller: Caller) -> Node:
-        if self._procfs.hides(self._thread, caller, HidePid.NO_ACCESS):
+        if self._session.hides(self._thread, caller, HidePid.NO_ACCESS):
             raise Refused(errno.EPERM)
         if name == "task" and self._with_task:
-            return _ThreadList(self._procfs, self._thread)
+            return _ThreadList(self._session, self._thread)
         row = TASK_FILES.get(name)
         if row is None:
             raise Refused(errno.ENOENT)
-        return TaskNode(self._procfs.machine, self._thread, row)
+        return TaskNode(self._session.machine, self._thread, row)
 
 
 class _ThreadList(Directory):
     """/proc/<pid>/task: the threads of the group, the leader first."""
 
-    def __init__(self, procfs: Procfs, thread: Thread) -> None:
-        self._procfs = procfs
+    def __init__(self, session: Session, thread: Thread) -> None:
+        self._session = session
         self._thread = thread
 
     def attributes(self) -> Attributes:
@@ -220,7 +175,7 @@ class _ThreadList(Directory):
 
     def child(self, name: str, caller: Caller) -> Node:
         tid = _tid(name)
-        thread = None if tid is None else self._procfs.machine.find_thread(tid)
+        thread = None if tid is None else self._session.machine.find_thread(tid)
         if thread is None or thread.process is not self._thread.process:
             raise Refused(errno.ENOENT)
-        return _TaskDirectory(self._procfs, thread, with_task=False)
+        return _TaskDirectory(self._session, thread, with_task=False)

@@ -11,13 +11,12 @@ import errno
 import shlex
 import tomllib
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
 from fakeproc.kernel import capability
-from fakeproc.kernel.errors import Refused
+from fakeproc.kernel.errors import Refused, not_known
 from fakeproc.kernel.machine import (
     FIRST_PID,
     CloneFlags,
@@ -28,7 +27,7 @@ from fakeproc.kernel.machine import (
 )
 from fakeproc.kernel.profile import KernelConfig
 from fakeproc.kernel.task import Credentials, MemorySizes, Process, Thread
-from fakeproc.units import parse_pages
+from fakeproc.units import SIZE_KEYS, parse_pages
 
 BUILTIN = "server"
 """The scenario that is mounted when none is named."""
@@ -46,14 +45,6 @@ _MACHINE_KEYS = {
     "uptime_s": int,
     "first_pid": int,
 }
-_SIZE_KEYS = {
-    "rss": "anon_pages",
-    "anon": "anon_pages",
-    "file": "file_pages",
-    "shmem": "shmem_pages",
-    "swap": "swap_entries",
-    "size": "total_vm_pages",
-}
 _PROCESS_KEYS = {
     "name": str,
     "pid": int,
@@ -68,7 +59,7 @@ _PROCESS_KEYS = {
     "vfork": bool,
     "kthread": bool,
     "process": list,
-    **dict.fromkeys(_SIZE_KEYS, str),
+    **dict.fromkeys(SIZE_KEYS, str),
 }
 
 
@@ -186,7 +177,7 @@ def _clone_or_spawn(
 
 
 def _sizes(table: Mapping[str, Any]) -> MemorySizes:
-    given = {kind: parse_pages(table[key]) for key, kind in _SIZE_KEYS.items() if key in table}
+    given = {kind: parse_pages(table[key]) for key, kind in SIZE_KEYS.items() if key in table}
     return sizes_for(**given) if given else default_sizes()
 
 
@@ -209,11 +200,7 @@ def _cmdline(table: Mapping[str, Any]) -> tuple[bytes, ...]:
 def _check(table: Mapping[str, Any], keys: Mapping[str, type], where: str) -> None:
     for key, value in table.items():
         if key not in keys:
-            near = get_close_matches(key, keys, n=1)
-            hint = f" (nearest: {near[0]})" if near else ""
-            raise Refused(
-                errno.EINVAL, f"{where}: key {key!r}: not known{hint}; accepted: {', '.join(keys)}."
-            )
+            raise not_known(f"{where}: key", key, keys)
         if type(value) is not keys[key]:
             raise Refused(
                 errno.EINVAL, f"{where}: {key} = {value!r}: accepted is a {keys[key].__name__}."

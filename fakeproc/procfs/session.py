@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""`Session`: the state behind a mount that is no part of the machine itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from fakeproc.kernel.capability import CAP_SYS_PTRACE
+from fakeproc.kernel.machine import Machine
+from fakeproc.kernel.task import Caller, Thread
+
+
+@dataclass(slots=True)
+class Stats:
+    """What /proc/fakeproc/stats counts."""
+
+    upcalls: int = 0
+    internal_errors: int = 0
+    last_error: str = ""
+
+
+class HidePid(IntEnum):
+    """The mount option hidepid=: how much of other users' tasks one sees."""
+
+    OFF = 0
+    NO_ACCESS = 1
+    """Their directories are there, but nothing in them can be reached: EPERM."""
+    INVISIBLE = 2
+    """They are not there: ENOENT."""
+    PTRACEABLE = 4
+    """The same, by who may ptrace."""
+
+
+class Session:
+    """What the files speak for and remember: the machine, and who acts as whom on it."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.hidepid = HidePid.OFF
+        self.stats = Stats()
+        self.answer = "ok\n"
+        """What reading ctl gives: the last answer, or why the last command was refused."""
+        self.acting: dict[int, Thread] = {}
+        """Processes of the host that act as a task of the machine (`become`)."""
+        self.may_become: Callable[[Caller], bool] = lambda caller: caller.credentials.uid == 0
+        """Says whether a caller may act as others, whoever it acts as now."""
+        self.adopt: Callable[[Caller], Thread | None] = lambda caller: None
+        """Gives a process of the host that looks for itself a task of the machine."""
+
+    def replace_machine(self, machine: Machine) -> None:
+        """Speak for another machine from now on; nobody acts as anybody any more."""
+        self.machine = machine
+        self.answer = "ok\n"
+        self.acting.clear()
+
+    def hides(self, thread: Thread, caller: Caller, level: HidePid) -> bool:
+        """Say whether a task is out of the caller's reach at this level of hidepid.
+
+        One's own tasks are not, nor is any for who has CAP_SYS_PTRACE (seen on 6.1).
+        """
+        if self.hidepid < level:
+            return False
+        own = thread.process.owner(thread)[0] == caller.credentials.uid
+        return not own and not caller.credentials.capable(CAP_SYS_PTRACE)
