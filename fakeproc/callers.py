@@ -8,7 +8,6 @@ own pid and name, which goes when the process goes.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 from functools import cached_property
@@ -107,6 +106,7 @@ class Callers:
             self._poll.unregister(pidfd)
             os.close(pidfd)
             process = self._adopted.pop(pidfd)
+            self._session.adopted.discard(process)
             machine = self._session.machine
             if machine.processes.get(process.pid) is process:
                 if not process.is_zombie:
@@ -145,28 +145,41 @@ class Callers:
             status = host_status(pid)
         return None
 
-    def _adopt(self, caller: Caller) -> Thread | None:
-        """Give a process of the host a task, as the child of its adopted parent if any."""
-        host_pid = caller.host_pid
-        if not isinstance(caller, HostCaller) or not host_pid:
+    def _adopt(self, caller: Caller, tid: int) -> Thread | None:
+        """Return the task that stands for the caller; make it if need be.
+
+        It goes by the caller's name, also when that has changed with an exec.
+        """
+        if not isinstance(caller, HostCaller) or not caller.host_pid:
             return None
-        with contextlib.suppress(OSError, Refused):
-            pidfd = os.pidfd_open(host_pid)
-            try:
-                process = self._session.machine.spawn(
-                    truncate_comm(caller.comm),
-                    parent=self._adopted_parent(host_pid),
-                    pid=caller.tgid,
-                    credentials=caller.credentials,
-                    sizes=sizes_for(),
-                )
-            except Refused:
-                os.close(pidfd)
-                raise
-            self._adopted[pidfd] = process
-            self._poll.register(pidfd, select.POLLIN)
-            return process.leader
-        return None
+        machine = self._session.machine
+        try:
+            process = machine.processes.get(caller.tgid) or self._adopt_process(caller)
+            thread = machine.find_thread(tid) or machine.clone_thread(process.leader, tid=tid)
+        except (OSError, Refused):
+            return None
+        if tid == caller.tid:
+            machine.rename(thread, caller.comm)
+        return thread
+
+    def _adopt_process(self, caller: HostCaller) -> Process:
+        """Make a process, as the child of the caller's adopted parent if it has one."""
+        pidfd = os.pidfd_open(caller.host_pid)
+        try:
+            process = self._session.machine.spawn(
+                truncate_comm(caller.comm),
+                parent=self._adopted_parent(caller.host_pid),
+                pid=caller.tgid,
+                credentials=caller.credentials,
+                sizes=sizes_for(),
+            )
+        except Refused:
+            os.close(pidfd)
+            raise
+        self._adopted[pidfd] = process
+        self._session.adopted.add(process)
+        self._poll.register(pidfd, select.POLLIN)
+        return process
 
     def _adopted_parent(self, host_pid: int) -> Thread | None:
         parent = int(host_status(host_pid).get("PPid", 0))

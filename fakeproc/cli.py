@@ -20,9 +20,9 @@ from fakeproc.kernel.profile import DEFAULT_PROFILE, PATCHES, PROFILE_NAMES, Ker
 from fakeproc.mount import (
     MountError,
     MountOptions,
-    answers,
     find_mounts,
     is_mounted,
+    require_free,
     resolve,
     serve,
     start_server,
@@ -166,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _mount(arguments: argparse.Namespace) -> int:
     path = resolve(arguments.mountpoint)
-    _require_free(path, arguments.mountpoint)
+    require_free(path)
     machine = load_scenario(arguments.scenario, _kernel_config(arguments))
     machine.set_boot_time(time.time_ns())
     _warn_of_living_pids(machine)
@@ -180,14 +180,6 @@ def _mount(arguments: argparse.Namespace) -> int:
     else:
         start_server(machine, path, options)
     return EXIT_OK
-
-
-def _require_free(path: Path, named: Path) -> None:
-    if is_mounted(path):
-        state = "is mounted already" if answers(path) else "has a mount whose server died"
-        raise MountError(f"{named}: {state}; `fakeproc umount {named}` removes it.")
-    if not path.is_dir():
-        raise MountError(f"{named}: is no folder; make it first.")
 
 
 def _kernel_config(arguments: argparse.Namespace) -> KernelConfig | None:
@@ -235,9 +227,12 @@ def _log(arguments: argparse.Namespace) -> int:
     while arguments.follow:
         sys.stdout.flush()
         time.sleep(_LOG_POLL_S)
-        if not is_mounted(path):
-            return EXIT_OK
-        lines = _read_control(path, "kmsg").splitlines(keepends=True)
+        try:
+            lines = _read_control(path, "kmsg").splitlines(keepends=True)
+        except MountError:
+            if not is_mounted(path):
+                return EXIT_OK
+            raise
         sys.stdout.writelines(_new_lines(shown, lines))
         shown = lines
     return EXIT_OK

@@ -13,9 +13,11 @@ import logging
 import os
 import stat
 import subprocess
+import threading
 import time
 import traceback
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from ctypes.util import find_library
 from dataclasses import dataclass
@@ -278,13 +280,14 @@ class Operations:
 
     @upcall
     def link(self, target: str, source: str) -> int:
-        """Refuse."""
-        raise Refused(errno.EPERM)
+        """Refuse: the kernel has seen that the new name is not there."""
+        raise Refused(errno.ENOENT)
 
     @upcall
     def rename(self, old: str, new: str) -> int:
-        """Refuse."""
+        """Refuse: ENOENT for a name that is not there, on either side (seen on 6.1)."""
         self._lookup(old)
+        self._lookup(new)
         raise Refused(errno.EPERM)
 
     @upcall
@@ -356,7 +359,13 @@ def serve(
     is_mfusepy = binding.__name__ == "mfusepy"
     callers = Callers(procfs, real_capabilities=options.real_capabilities)
     kind = Operations if is_mfusepy else _FusepyOperations
-    operations = kind(procfs, callers, binding.fuse_get_context, on_ready)
+    was_up = threading.Event()
+
+    def tell_ready() -> None:
+        was_up.set()
+        on_ready()
+
+    operations = kind(procfs, callers, binding.fuse_get_context, tell_ready)
     libfuse2 = not is_mfusepy or binding.fuse_version_major == 2
     # libfuse 2 needs telling what libfuse 3 always does: to mount over the placeholder
     # in the folder, and to pass long writes whole.
@@ -378,7 +387,11 @@ def serve(
             **only_in_libfuse2,
         )
     except RuntimeError as error:
-        raise MountError(f"{mountpoint}: cannot be mounted (libfuse says why above).") from error
+        # mfusepy raises as well when a signal has ended the loop.
+        if not was_up.is_set():
+            raise MountError(
+                f"{mountpoint}: cannot be mounted (libfuse says why above)."
+            ) from error
 
 
 # -- Mounts there are --------------------------------------------------------------
@@ -405,6 +418,15 @@ def answers(mountpoint: Path) -> bool:
 def resolve(mountpoint: Path) -> Path:
     """Return the absolute path without links; the last part, which may be dead, is not asked."""
     return mountpoint.absolute().parent.resolve() / mountpoint.absolute().name
+
+
+def require_free(mountpoint: Path) -> None:
+    """Raise `MountError` unless something can be mounted there: an existing folder, no mount."""
+    if is_mounted(mountpoint):
+        state = "is mounted already" if answers(mountpoint) else "has a mount whose server died"
+        raise MountError(f"{mountpoint}: {state}; `fakeproc umount {mountpoint}` removes it.")
+    if not mountpoint.is_dir():
+        raise MountError(f"{mountpoint}: is no folder; make it first.")
 
 
 def unmount(mountpoint: Path) -> None:
@@ -437,16 +459,18 @@ def _unmount_commands(path: Path, *, lazy: bool) -> Iterator[list[str]]:
 # -- A server of its own -----------------------------------------------------------
 
 
-def start_server(
-    machine: Machine, mountpoint: Path, options: MountOptions | None = None, *, stderr: int = 2
-) -> int:
+def start_server(machine: Machine, mountpoint: Path, options: MountOptions | None = None) -> int:
     """Fork a server that mounts; return its pid when the mount answers.
 
     It daemonises before it mounts, in a session of its own.  `MountError` when the
     mount fails.
     """
+    require_free(mountpoint)
     ready_read, ready_write = os.pipe()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # Since Python 3.12 fork warns where there are threads; the child uses none of them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         os.close(ready_read)
         _run_server(machine, mountpoint, options, ready_write)

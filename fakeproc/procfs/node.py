@@ -39,10 +39,12 @@ class Node(ABC):
     def require_access(self, caller: Caller, wanted: int) -> None:
         """Refuse with EACCES unless the mode gives the caller these rights (os.R_OK ...).
 
-        CAP_DAC_OVERRIDE passes over the mode of a file.  Groups do not count: procfs
-        has no file whose group may do more than everybody.
+        CAP_DAC_OVERRIDE passes over the mode of a file, but executes none that nobody may.
+        Groups do not count: procfs has no file whose group may do more than everybody.
         """
         attributes = self.attributes()
+        if wanted & os.X_OK and not attributes.mode & 0o111:
+            raise Refused(errno.EACCES)
         shift = 6 if caller.credentials.uid == attributes.uid else 0
         granted = (attributes.mode >> shift) & 7
         if wanted & ~granted and not self._overridden(caller):

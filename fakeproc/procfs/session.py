@@ -9,7 +9,7 @@ from enum import IntEnum
 
 from fakeproc.kernel.capability import CAP_SYS_PTRACE
 from fakeproc.kernel.machine import Machine
-from fakeproc.kernel.task import Caller, Thread
+from fakeproc.kernel.task import Caller, Process, Thread
 
 
 @dataclass(slots=True)
@@ -46,14 +46,17 @@ class Session:
         """Processes of the host that act as a task of the machine (`become`)."""
         self.may_become: Callable[[Caller], bool] = lambda caller: caller.credentials.uid == 0
         """Says whether a caller may act as others, whoever it acts as now."""
-        self.adopt: Callable[[Caller], Thread | None] = lambda caller: None
-        """Gives a process of the host that looks for itself a task of the machine."""
+        self.adopt: Callable[[Caller, int], Thread | None] = lambda caller, tid: None
+        """Gives a task of the host that looks for itself by this tid one of the machine."""
+        self.adopted: set[Process] = set()
+        """Processes of the machine that stand for one of the host."""
 
     def replace_machine(self, machine: Machine) -> None:
         """Speak for another machine from now on; nobody acts as anybody any more."""
         self.machine = machine
         self.answer = "ok\n"
         self.acting.clear()
+        self.adopted.clear()
 
     def hides(self, thread: Thread, caller: Caller, level: HidePid) -> bool:
         """Say whether a task is out of the caller's reach at this level of hidepid.

@@ -80,9 +80,7 @@ class _Root(Directory):
         tid = _tid(name)
         if tid is None:
             return self._fixed.child(name, caller)
-        thread = self._session.machine.find_thread(tid)
-        if thread is None and tid == caller.tgid:
-            thread = self._session.adopt(caller)
+        thread = _find(self._session, tid, caller)
         if thread is None or self._session.hides(thread, caller, HidePid.INVISIBLE):
             raise Refused(errno.ENOENT)
         return _TaskDirectory(self._session, thread, with_task=True)
@@ -93,6 +91,14 @@ def _tid(name: str) -> int | None:
     if name.isascii() and name.isdecimal() and name[0] != "0" and len(name) <= 10:
         return int(name)
     return None
+
+
+def _find(session: Session, tid: int, caller: Caller) -> Thread | None:
+    """Return the task with this tid; a task of the host that looks for itself gets one."""
+    thread = session.machine.find_thread(tid)
+    if thread is not None and thread.process not in session.adopted:
+        return thread
+    return session.adopt(caller, tid) if tid in (caller.tgid, caller.tid) else thread
 
 
 def _fixed_nodes(session: Session) -> _Static:
@@ -175,7 +181,7 @@ class _ThreadList(Directory):
 
     def child(self, name: str, caller: Caller) -> Node:
         tid = _tid(name)
-        thread = None if tid is None else self._session.machine.find_thread(tid)
+        thread = None if tid is None else _find(self._session, tid, caller)
         if thread is None or thread.process is not self._thread.process:
             raise Refused(errno.ENOENT)
         return _TaskDirectory(self._session, thread, with_task=False)

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""Tests through real mounts, and the few helpers that they share."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+NOBODY = 65534
+"""A uid and gid without any rights."""
+
+_T = TypeVar("_T")
+
+
+def require_root() -> None:
+    """Skip where the tests do not run as root; CI does and must not skip."""
+    if os.getuid() != 0:
+        message = "changing the uid, or making a mount namespace, takes root"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+
+
+@contextmanager
+def refused(number: int) -> Iterator[None]:
+    """Demand that the block ends with an OSError of this errno."""
+    sentence = re.escape(os.strerror(number))
+    with pytest.raises(OSError, match=rf"^\[Errno {number}\] {sentence}"):
+        yield
+
+
+@contextmanager
+def opened(path: Path, flags: int = os.O_RDONLY) -> Iterator[int]:
+    """Open a file as open(2) does, for the length of the block."""
+    fd = os.open(path, flags)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def put(path: Path, data: bytes) -> int:
+    """Write with one write(2); return what that returned."""
+    with opened(path, os.O_WRONLY) as fd:
+        return os.write(fd, data)
+
+
+def call_as(uid: int, action: Callable[[], _T]) -> _T:
+    """Call a function in a thread that accesses files as this user (setfsuid)."""
+    with ThreadPoolExecutor(1, initializer=ctypes.CDLL(None).setfsuid, initargs=(uid,)) as pool:
+        return pool.submit(action).result()
