@@ -7,7 +7,7 @@ import re
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import PAGE_BYTES
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)([kKMGT]?)(?:i?B)?")
+_SIZE = re.compile(r"(\d{1,40}(?:\.\d{1,9})?)([kKMGT]?)(?:i?B)?", re.ASCII)
 _FACTORS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _LARGEST_PAGES = 2**52 // PAGE_BYTES
 

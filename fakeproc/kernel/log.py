@@ -30,6 +30,11 @@ class Record:
         seconds, nanoseconds = divmod(self.time_ns, 1_000_000_000)
         return f"<{self.level}>[{seconds:5d}.{nanoseconds // 1000:06d}] {self.text}\n"
 
+    @property
+    def size_bytes(self) -> int:
+        """How much of the ring it takes."""
+        return len(self.render().encode(errors="surrogateescape"))
+
 
 class KernelLog:
     """Keep the newest records; the oldest make room, as in the kernel's ring."""
@@ -45,9 +50,9 @@ class KernelLog:
         record = Record(self._next_sequence, level, time_ns, text)
         self._next_sequence += 1
         self._records.append(record)
-        self._used_bytes += len(record.render())
+        self._used_bytes += record.size_bytes
         while self._used_bytes > self.size_bytes and len(self._records) > 1:
-            self._used_bytes -= len(self._records.popleft().render())
+            self._used_bytes -= self._records.popleft().size_bytes
 
     @property
     def next_sequence(self) -> int:

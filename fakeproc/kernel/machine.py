@@ -27,6 +27,7 @@ from fakeproc.kernel.task import (
     State,
     TaskCaller,
     Thread,
+    encode_name,
     truncate_comm,
 )
 
@@ -491,7 +492,7 @@ class Machine:
         self, thread: Thread, name: str, sizes: MemorySizes, cmdline: tuple[bytes, ...]
     ) -> None:
         self._leave_mm(thread)
-        mm = Mm(self._new_mm_id(), replace(sizes), cmdline=cmdline or (name.encode(),))
+        mm = Mm(self._new_mm_id(), replace(sizes), cmdline=cmdline or (encode_name(name),))
         self._account(mm.sizes, +1)
         self._join_mm(thread, mm)
         self.rename(thread, name)

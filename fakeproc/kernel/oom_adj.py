@@ -76,7 +76,7 @@ def legacy_from_score_adj(profile: Profile, oom_score_adj: int) -> int:
 def store(machine: Machine, thread: Thread, caller: Caller, data: bytes, *, legacy: bool) -> int:
     """Handle a write to one of the files of this task; return the bytes taken.
 
-    EINVAL or ERANGE for a bad value, then ESRCH for a process that is gone, EINVAL for
+    EINVAL or ERANGE for a bad value, then ESRCH for a task that is gone, EINVAL for
     a task without an mm (before patch 1), EACCES for going down without the right to.
     """
     value, taken = parse_write(data)
@@ -104,8 +104,8 @@ def set_oom_adj(
     since the series, as posted and as merged).
     """
     process = thread.process
-    if process.reaped:
-        raise Refused(errno.ESRCH, f"/proc/{thread.tid}: the process is gone.")
+    if machine.find_thread(thread.tid) is not thread:
+        raise Refused(errno.ESRCH, f"/proc/{thread.tid}: the task is gone.")
     if machine.profile.write_needs_task_mm and thread.mm is None:
         raise Refused(errno.EINVAL, f"/proc/{thread.tid}: the task has no mm (until patch 1).")
     privileged = caller.credentials.capable(CAP_SYS_RESOURCE)

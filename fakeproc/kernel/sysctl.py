@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from fakeproc.kernel.errors import Refused
 
 _INT_MIN, _INT_MAX = -(2**31), 2**31 - 1
-_NUMBER = re.compile(rb"\s*(-?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)(?:[\s\0].*)?", re.DOTALL)
+# proc_get_long: a number of at most 21 characters, and behind it only these.
+_NUMBER = re.compile(
+    rb"[ \t\n]*((-?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*))([ \t\n]*)(.*)", re.DOTALL
+)
+_LONGEST = 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,28 +63,31 @@ class SysctlTable:
         return list(self._values.items())
 
     def store(self, name: str, data: bytes) -> int:
-        """Handle a write; return the bytes taken, all of them.
+        """Handle a write; return the bytes taken: the number and the space behind it.
 
-        EINVAL when it does not begin with a number of the accepted range.  The two
-        forms of the overcommit limit exclude each other: setting one clears the other.
+        EINVAL when it does not begin with a number of the accepted range, or when
+        something else than space follows the number at once.  The two forms of the
+        overcommit limit exclude each other: setting one clears the other.
         """
         sysctl = SYSCTLS[name]
         match = _NUMBER.fullmatch(data)
         value = _to_int(match) if match else None
-        if value is None or not sysctl.low <= value <= sysctl.high:
+        if match is None or value is None or not sysctl.low <= value <= sysctl.high:
             raise Refused(
                 errno.EINVAL,
-                f"sys/{name}: {data!r}: accepted are {sysctl.low} to {sysctl.high}.",
+                f"sys/{name}: {data[:40]!r}: accepted are {sysctl.low} to {sysctl.high}.",
             )
         self._values[name] = value
         if name == "vm/overcommit_ratio":
             self._values["vm/overcommit_kbytes"] = 0
         elif name == "vm/overcommit_kbytes" and value:
             self._values["vm/overcommit_ratio"] = 0
-        return len(data)
+        return match.end(4)
 
 
-def _to_int(match: re.Match[bytes]) -> int:
-    sign, digits = match.groups()
+def _to_int(match: re.Match[bytes]) -> int | None:
+    number, sign, digits, space, rest = match.groups()
+    if len(number) > _LONGEST or (rest and not space):
+        return None
     base = 16 if digits[:2].lower() == b"0x" else 8 if digits[0:1] == b"0" else 10
     return int(digits, base) * (-1 if sign else 1)

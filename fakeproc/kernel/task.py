@@ -260,6 +260,11 @@ class Process:
         return thread.credentials.uid, thread.credentials.gid
 
 
+def encode_name(name: str) -> bytes:
+    """Return a name as bytes; it may hold any, and be cut in the middle of a character."""
+    return name.encode(errors="surrogateescape")
+
+
 def truncate_comm(name: str) -> str:
     """Cut a name to what a task can bear, as prctl(PR_SET_NAME) and exec do."""
-    return name.encode(errors="surrogateescape")[:COMM_LEN].decode(errors="surrogateescape")
+    return encode_name(name)[:COMM_LEN].decode(errors="surrogateescape")

@@ -87,7 +87,7 @@ def _change_kernel(config: KernelConfig, line: str) -> KernelConfig:
     words = line.split(None, 1)
     if not words:
         return config
-    if words[0] in ("patch", "no-patch") and len(words) == 2 and words[1].isdecimal():
+    if words[0] in ("patch", "no-patch") and len(words) == 2 and words[1] in map(str, range(100)):
         return config.with_patch(int(words[1]), on=words[0] == "patch")
     if "=" in line:
         name, value = line.split("=", 1)

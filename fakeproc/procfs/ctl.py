@@ -9,6 +9,7 @@ refused changes nothing.
 from __future__ import annotations
 
 import errno
+import re
 import shlex
 import signal
 from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ from fakeproc.units import SIZE_KEYS, parse_pages
 
 _CREDENTIAL_KEYS = ("uid", "gid", "caps", "dumpable")
 _ID_MAX = 2**32 - 2
+_INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,9 @@ class Arguments:
 
     def thread(self, machine: Machine, text: str | None = None) -> Thread:
         """Return the task that the first word (or this text) names."""
-        return machine.thread(_integer("pid", text or self.words[0], 1, 2**31 - 1))
+        return machine.thread(
+            _integer("pid", self.words[0] if text is None else text, 1, 2**31 - 1)
+        )
 
     def sizes(self, base: MemorySizes) -> MemorySizes:
         """Return these sizes with the given ones changed; the rest follows from them."""
@@ -76,10 +80,7 @@ class Arguments:
 
 
 def _integer(name: str, text: str, low: int, high: int) -> int:
-    try:
-        value = int(text, 10)
-    except ValueError:
-        value = low - 1
+    value = int(text) if _INTEGER.fullmatch(text) else low - 1
     if not low <= value <= high:
         raise Refused(errno.EINVAL, f"{name}={text}: accepted is a number, {low} to {high}.")
     return value
@@ -180,7 +181,9 @@ def _own_process(session: Session, caller: Caller, arguments: Arguments, what: s
 
 
 def _name(arguments: Arguments, default: str) -> str:
-    name = arguments.options.get("name", default)
+    name = arguments.options.get("name")
+    if name is None:
+        return default
     if not name or "\0" in name:
         raise Refused(errno.EINVAL, f"name={name!r}: accepted is a name of one character or more.")
     return name
@@ -222,7 +225,9 @@ def _spawn(session: Session, caller: Caller, arguments: Arguments) -> str:
     if process.mm is not None:
         process.mm.dumpable = dumpable
     if value is not None:
-        machine.store_oom_score_adj(process.leader, machine.root, b"%d" % value)
+        # Root's value becomes the minimum as well; an ordinary user's does not.
+        writer = machine.root if caller.credentials.uid == 0 else caller
+        machine.store_oom_score_adj(process.leader, writer, b"%d" % value)
     return str(process.pid)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import PAGE_BYTES, Machine
-from fakeproc.kernel.task import Caller, MemorySizes, Thread
+from fakeproc.kernel.task import Caller, MemorySizes, Thread, encode_name
 from fakeproc.procfs.node import Attributes, File, Seek
 
 CLOCK_TICKS_PER_S = 100
@@ -97,20 +97,16 @@ def render_oom_score(machine: Machine, thread: Thread) -> bytes:
 # -- Names -------------------------------------------------------------------------
 
 
-def _encode(text: str) -> bytes:
-    return text.encode(errors="surrogateescape")
-
-
 def render_comm(machine: Machine, thread: Thread) -> bytes:
     """Return the task's name."""
-    return _encode(thread.comm) + b"\n"
+    return encode_name(thread.comm) + b"\n"
 
 
 def store_comm(machine: Machine, thread: Thread, caller: Caller, data: bytes) -> int:
     """Rename the task; EINVAL for a caller outside its thread group."""
     if caller.tgid != thread.process.pid:
         raise Refused(errno.EINVAL, f"/proc/{thread.tid}/comm: only its own threads may write it.")
-    name = data.split(b"\0")[0].removesuffix(b"\n")
+    name = data.split(b"\0")[0]
     machine.rename(thread, name.decode(errors="surrogateescape"))
     return len(data)
 
@@ -124,7 +120,7 @@ def render_cmdline(machine: Machine, thread: Thread) -> bytes:
 
 def render_cgroup(machine: Machine, thread: Thread) -> bytes:
     """Return the path in the one (version 2) hierarchy."""
-    return _encode(f"0::{thread.process.cgroup}\n")
+    return encode_name(f"0::{thread.process.cgroup}\n")
 
 
 # -- stat, statm, status -----------------------------------------------------------
@@ -168,7 +164,7 @@ def render_stat(machine: Machine, thread: Thread) -> bytes:
         exit_code,
     )
     numbers = " ".join(map(str, fields))
-    return b"%d (%s) %s\n" % (thread.tid, _encode(thread.comm), numbers.encode())
+    return b"%d (%s) %s\n" % (thread.tid, encode_name(thread.comm), numbers.encode())
 
 
 def render_statm(machine: Machine, thread: Thread) -> bytes:
@@ -191,7 +187,7 @@ def render_status(machine: Machine, thread: Thread) -> bytes:
         _placement_lines(machine),
     )
     lines = [line for group in groups for since, line in group if since <= version]
-    return _encode("".join(line + "\n" for line in lines))
+    return encode_name("".join(line + "\n" for line in lines))
 
 
 # A line and the version that introduced it.
@@ -202,9 +198,11 @@ _ALWAYS = (0, 0)
 def _identity_lines(machine: Machine, thread: Thread) -> list[_Line]:
     process = thread.process
     uid, gid = thread.credentials.uid, thread.credentials.gid
+    # The umask belongs to what a task gives up when it exits.
+    umask: list[_Line] = [] if thread.exiting else [((4, 7), "Umask:\t0022")]
     return [
         (_ALWAYS, f"Name:\t{_escape(thread.comm)}"),
-        (_ALWAYS if thread.mm is None else (4, 7), "Umask:\t0022"),
+        *umask,
         (_ALWAYS, f"State:\t{thread.state.value} ({thread.state.description})"),
         (_ALWAYS, f"Tgid:\t{process.pid}"),
         (_ALWAYS, "Ngid:\t0"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import shlex
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -66,8 +66,8 @@ _PROCESS_KEYS = {
 def load_scenario(source: str | Path | None = None, config: KernelConfig | None = None) -> Machine:
     """Return the machine of a scenario file, or of the built-in scenario.
 
-    ``config`` overrides the kernel that the scenario names.  `Refused` (EINVAL, or the
-    errno of reading the file) says what is wrong, and where.
+    ``config`` overrides the kernel that the scenario names.  `Refused` (EINVAL) says what
+    is wrong, and where.
     """
     name, text = _read(source)
     try:
@@ -136,10 +136,11 @@ def _add(machine: Machine, parent: Process | None, table: object) -> None:
 
 def _create(machine: Machine, parent: Process | None, table: Mapping[str, Any]) -> Process:
     name = table.get("name", "")
-    if not name:
-        raise Refused(errno.EINVAL, "name: is missing.")
+    if not name or "\0" in name:
+        raise Refused(errno.EINVAL, "name: is missing, or holds a NUL.")
     pid = table.get("pid")
     if table.get("kthread"):
+        _refuse_beside(table, "kthread = true", {"name", "pid", "kthread", "count"})
         return machine.kthread(name, pid=pid)
     creator = (parent or machine.init).leader
     process = _clone_or_spawn(machine, creator, parent, table, pid)
@@ -168,12 +169,21 @@ def _clone_or_spawn(
             sizes=_sizes(table),
             cmdline=_cmdline(table),
         )
+    own = {*SIZE_KEYS, "cmdline"}
+    _refuse_beside(table, 'vm = "shared" or vfork', _PROCESS_KEYS.keys() - own)
     if parent is None:
         raise Refused(errno.EINVAL, 'vm = "shared" and vfork: only for a process in a process.')
     process = machine.clone(creator, CloneFlags(vm=shared == "shared", vfork=vfork), pid=pid)
     machine.rename(process.leader, table["name"])
     machine.set_credentials(process, _credentials(machine, creator.credentials, table))
     return process
+
+
+def _refuse_beside(table: Mapping[str, Any], what: str, accepted: Set[str]) -> None:
+    """Refuse keys that mean nothing beside another one."""
+    for key in table:
+        if key not in accepted:
+            raise Refused(errno.EINVAL, f"{key}: means nothing beside {what}; leave it out.")
 
 
 def _sizes(table: Mapping[str, Any]) -> MemorySizes:

@@ -1,0 +1,411 @@
+# SPDX-License-Identifier: MIT
+"""Scenario files: the built-in one, every key, and errors that name file, key and values."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from fakeproc.kernel.capability import CAP_KILL
+from fakeproc.kernel.errors import Refused
+from fakeproc.kernel.machine import FIRST_PID, Hardware, Machine, default_sizes
+from fakeproc.kernel.profile import PROFILE_NAMES, KernelConfig
+from fakeproc.kernel.task import Credentials, Mm, Process, State
+from fakeproc.scenario import load_scenario
+
+MIB_PAGES = 256
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def load(folder: Path, text: str, config: KernelConfig | None = None) -> Machine:
+    """Load a scenario of this text; `version = 1` goes without saying."""
+    path = folder / "my.toml"
+    path.write_text("version = 1\n" + dedent(text))
+    return load_scenario(path, config)
+
+
+def user_processes(machine: Machine) -> list[Process]:
+    return [process for process in machine.processes.values() if process.pid > 2]
+
+
+def only_process(machine: Machine) -> Process:
+    (process,) = user_processes(machine)
+    return process
+
+
+def mm_of(process: Process) -> Mm:
+    assert process.mm is not None
+    return process.mm
+
+
+# -- The built-in scenario ------------------------------------------------------------
+
+
+def test_the_builtin_scenario_is_a_small_server() -> None:
+    machine = load_scenario()
+    named = [(process.comm, process.oom_score_adj) for process in user_processes(machine)]
+    assert named == [
+        ("kswapd0", 0),
+        ("sshd", -1000),
+        ("bash", -1000),
+        ("postgres", -900),
+        ("postgres", 0),
+        ("nginx", 0),
+        ("nginx", 0),
+        ("nginx", 0),
+        ("app", 0),
+        ("app-helper", 0),
+        ("nightly-job", 300),
+    ]
+    assert machine.hardware == Hardware(2048 * 1024, 512 * 1024, 2, "server")
+    assert machine.now_ns == 3600 * 10**9
+    assert list(machine.processes)[2] == FIRST_PID
+    assert machine.log.render() == ""
+
+
+def test_the_builtin_scenario_has_a_sharer_and_threads() -> None:
+    machine = load_scenario()
+    app, helper = (p for p in user_processes(machine) if p.comm.startswith("app"))
+    assert len(app.threads) == 4
+    assert helper.mm is app.mm
+    assert helper.real_parent is app.leader
+    assert helper.leader.credentials == app.leader.credentials == Credentials(1000, 1000, 0)
+    assert mm_of(app).users == 5
+
+
+@pytest.mark.parametrize("kernel", PROFILE_NAMES)
+def test_the_builtin_scenario_runs_on_every_kernel(kernel: str) -> None:
+    machine = load_scenario(None, KernelConfig(kernel))
+    assert machine.profile.name == kernel
+    assert machine.free_pages > 0
+
+
+# -- [machine] ------------------------------------------------------------------------
+
+
+def test_an_empty_scenario_is_a_standard_machine(folder: Path) -> None:
+    machine = load(folder, "")
+    assert machine.hardware == Hardware()
+    assert machine.config.base == "series"
+    assert machine.now_ns == 0
+    assert user_processes(machine) == []
+
+
+def test_every_key_of_the_machine(folder: Path) -> None:
+    machine = load(
+        folder,
+        """
+        [machine]
+        ram = "512M"
+        swap = "0"
+        cpus = 16
+        hostname = "box"
+        kernel = "4.7"
+        uptime_s = 60
+        first_pid = 500
+        [[process]]
+        name = "a"
+        """,
+    )
+    assert machine.hardware == Hardware(512 * MIB_PAGES, 0, 16, "box")
+    assert machine.config.base == "4.7"
+    assert machine.now_ns == 60 * 10**9
+    assert only_process(machine).pid == 500
+
+
+def test_the_command_line_overrides_the_kernel(folder: Path) -> None:
+    machine = load(folder, "[machine]\nkernel = '4.7'", KernelConfig("6.1"))
+    assert machine.config.base == "6.1"
+
+
+def test_a_path_may_be_text(folder: Path) -> None:
+    path = folder / "x.toml"
+    path.write_text("version = 1")
+    assert user_processes(load_scenario(str(path))) == []
+
+
+# -- [[process]] -----------------------------------------------------------------------
+
+
+def test_a_name_is_enough(folder: Path) -> None:
+    process = only_process(load(folder, "[[process]]\nname = 'web'"))
+    assert process.comm == "web"
+    assert mm_of(process).sizes == default_sizes()
+    assert mm_of(process).cmdline == (b"web",)
+    assert process.leader.credentials.uid == 0
+    assert process.oom_score_adj == 0
+
+
+def test_every_key_of_a_process(folder: Path) -> None:
+    machine = load(
+        folder,
+        """
+        [[process]]
+        name = "web"
+        pid = 450
+        uid = 33
+        gid = 34
+        caps = "+kill"
+        oom_score_adj = -500
+        cmdline = "web -d 'a b'"
+        threads = 3
+        file = "2M"
+        shmem = "3M"
+        swap = "4M"
+        rss = "1M"
+        size = "100M"
+        pte = "8k"
+        pmd = "4k"
+        """,
+    )
+    process = only_process(machine)
+    assert (process.pid, process.comm, len(process.threads)) == (450, "web", 3)
+    assert process.leader.credentials == Credentials(33, 34, CAP_KILL)
+    assert (process.oom_score_adj, process.oom_score_adj_min) == (-500, -500)
+    assert mm_of(process).cmdline == (b"web", b"-d", b"a b")
+    sizes = mm_of(process).sizes
+    kinds = (sizes.anon_pages, sizes.file_pages, sizes.shmem_pages, sizes.swap_entries)
+    assert kinds == (MIB_PAGES, 2 * MIB_PAGES, 3 * MIB_PAGES, 4 * MIB_PAGES)
+    assert (sizes.total_vm_pages, sizes.pte_pages, sizes.pmd_pages) == (100 * MIB_PAGES, 2, 1)
+
+
+def test_anon_is_another_word_for_rss(folder: Path) -> None:
+    process = only_process(load(folder, "[[process]]\nname = 'a'\nanon = '1M'"))
+    assert mm_of(process).sizes.anon_pages == MIB_PAGES
+
+
+def test_a_process_in_a_process_is_its_child_and_inherits(folder: Path) -> None:
+    machine = load(
+        folder,
+        """
+        [[process]]
+        name = "parent"
+        uid = 1000
+        gid = 7
+        oom_score_adj = 200
+        [[process.process]]
+        name = "child"
+        [[process.process.process]]
+        name = "grandchild"
+        uid = 1001
+        """,
+    )
+    parent, child, grandchild = user_processes(machine)
+    assert child.real_parent is parent.leader
+    assert grandchild.real_parent is child.leader
+    assert child.leader.credentials == Credentials(1000, 7, 0)
+    assert grandchild.leader.credentials == Credentials(1001, 1001, 0)
+    assert (child.oom_score_adj, grandchild.oom_score_adj) == (200, 200)
+    assert child.mm is not parent.mm
+
+
+def test_root_keeps_its_capabilities_and_others_have_none(folder: Path) -> None:
+    machine = load(folder, "[[process]]\nname = 'root'\n[[process]]\nname = 'user'\nuid = 1000\n")
+    root, user = user_processes(machine)
+    assert root.leader.credentials.capabilities == machine.full_capabilities
+    assert user.leader.credentials.capabilities == 0
+
+
+def test_count_repeats_a_process_with_its_children(folder: Path) -> None:
+    machine = load(
+        folder,
+        """
+        [[process]]
+        name = "master"
+        count = 2
+        [[process.process]]
+        name = "worker"
+        count = 3
+        threads = 2
+        """,
+    )
+    names = [process.comm for process in user_processes(machine)]
+    assert names == ["master", "worker", "worker", "worker"] * 2
+    assert machine.thread_count == 2 + 2 * (1 + 3 * 2)
+
+
+@pytest.mark.parametrize(
+    ("keys", "shared", "waits"),
+    [
+        ("vm = 'shared'", True, False),
+        ("vm = 'shared'\nvfork = true", True, True),
+        ("vm = 'own'\nvfork = true", False, True),
+        ("vm = 'own'\nvfork = false", False, False),
+    ],
+)
+def test_sharers_and_vfork_children(folder: Path, keys: str, shared: bool, waits: bool) -> None:
+    text = f"[[process]]\nname = 'p'\nuid = 5\n[[process.process]]\nname = 'c'\n{keys}\n"
+    parent, child = user_processes(load(folder, text))
+    assert child.comm == "c"
+    assert (child.mm is parent.mm) == shared
+    assert child.leader.vfork_done == waits
+    assert (parent.leader.state is State.DISK_SLEEP) == waits
+    assert child.leader.credentials == parent.leader.credentials
+
+
+def test_the_value_of_a_sharer_is_set_as_root_would(folder: Path) -> None:
+    """On a kernel that propagates, the parent follows; its log tells."""
+    text = """
+        [[process]]
+        name = "p"
+        [[process.process]]
+        name = "c"
+        vm = "shared"
+        oom_score_adj = 50
+    """
+    machine = load(folder, text)
+    assert [process.oom_score_adj for process in user_processes(machine)] == [50, 50]
+    assert "updating oom_score_adj" in machine.log.render()
+    machine = load(folder, text, KernelConfig("4.7"))
+    assert [process.oom_score_adj for process in user_processes(machine)] == [0, 50]
+
+
+def test_a_kernel_thread(folder: Path) -> None:
+    process = only_process(
+        load(folder, "[[process]]\nname = 'kswapd0'\nkthread = true\npid = 30\n")
+    )
+    assert process.is_kthread
+    assert (process.pid, process.comm, process.mm) == (30, "kswapd0", None)
+
+
+# -- What is refused ----------------------------------------------------------------------
+
+
+def why_refused(path: Path) -> str:
+    """Load a file that is refused with EINVAL; return what is said about it."""
+    with pytest.raises(Refused) as refused:
+        load_scenario(path)
+    assert refused.value.error == errno.EINVAL
+    assert refused.value.why.startswith(f"{path}: ")
+    return refused.value.why.removeprefix(f"{path}: ")
+
+
+MACHINE_KEYS = "ram, swap, cpus, hostname, kernel, uptime_s, first_pid"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("version = 2", ["version = 2: accepted is 1."]),
+        ("", ["version = None: accepted is 1."]),
+        ("version = '1'", ["the file: version = '1': accepted is a int."]),
+        ("[machine", ["is no TOML"]),
+        ("version = 1\nmachin = 1", ["the file: key 'machin'", "nearest: machine", "process."]),
+        ("version = 1\nmachine = 5", ["the file: machine = 5: accepted is a dict"]),
+        ("version = 1\n[process]\nname = 'a'", ["the file: process = ", "accepted is a list"]),
+        ("version = 1\nprocess = [5]", ["accepted is a table, [[process]]"]),
+    ],
+)
+def test_errors_of_the_file(folder: Path, text: str, words: list[str]) -> None:
+    path = folder / "bad.toml"
+    path.write_text(text)
+    why = why_refused(path)
+    assert all(word in why for word in words), why
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("rma = '1G'", ["[machine]: key 'rma'", "nearest: ram", f"accepted: {MACHINE_KEYS}."]),
+        ("ram = 5", ["[machine]: ram = 5: accepted is a str"]),
+        ("ram = 'much'", ["'much': accepted is a size such as 300M"]),
+        ("swap = '-1'", ["'-1': accepted is a size such as 300M"]),
+        ("cpus = 0", ["cpus = 0: accepted are 1 to 1024."]),
+        ("cpus = '2'", ["[machine]: cpus = '2': accepted is a int"]),
+        ("cpus = true", ["[machine]: cpus = True: accepted is a int"]),
+        ("hostname = 1", ["[machine]: hostname = 1: accepted is a str"]),
+        ("kernel = '4.9.1'", ["kernel '4.9.1'", "nearest: 4.9", "accepted: 4.4, 4.7, series"]),
+        ("uptime_s = -1", ["uptime_s = -1: accepted are 0 to 1000000000."]),
+        ("first_pid = 2", ["first_pid = 2: accepted are 3 to 4000000."]),
+    ],
+)
+def test_errors_of_the_machine(folder: Path, line: str, words: list[str]) -> None:
+    path = folder / "bad.toml"
+    path.write_text(f"version = 1\n[machine]\n{line}\n")
+    why = why_refused(path)
+    assert all(word in why for word in words), why
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("rrs = '1G'", ["key 'rrs'", "nearest: rss", "accepted: name, pid, uid"]),
+        ("pid = 0", ["pid=0: accepted are 1 to 4194303."]),
+        ("pid = '5'", ["pid = '5': accepted is a int"]),
+        ("uid = -1", ["uid = -1: accepted are 0 to 4294967294."]),
+        ("gid = 4294967295", ["gid = 4294967295: accepted are 0 to 4294967294."]),
+        ("caps = '+flying'", ["caps=+flying: not a set of capabilities; accepted: all, none"]),
+        ("oom_score_adj = 1001", ["oom_score_adj = 1001: accepted are -1000 to 1000."]),
+        ("oom_score_adj = '5'", ["oom_score_adj = '5': accepted is a int"]),
+        ('cmdline = "it\'s"', ["cmdline: cannot be read"]),
+        ("threads = 0", ["threads = 0: accepted are 1 to 100000."]),
+        ("count = 0", ["count = 0: accepted are 1 to 1000000."]),
+        ("rss = 5", ["rss = 5: accepted is a str"]),
+        ("rss = 'big'", ["'big': accepted is a size such as 300M"]),
+        ("rss = '1M'\nsize = '4k'", ["total_vm_pages is smaller"]),
+        ("vm = 'copied'", ['vm = "copied": accepted: "own", "shared".']),
+        ("vm = 'shared'", ["only for a process in a process"]),
+        ("vfork = true", ["only for a process in a process"]),
+        ("vfork = 'yes'", ["vfork = 'yes': accepted is a bool"]),
+        ("kthread = 1", ["kthread = 1: accepted is a bool"]),
+        ("process = 1", ["process = 1: accepted is a list"]),
+        ("process = [1]", ["accepted is a table"]),
+    ],
+)
+def test_errors_of_a_process(folder: Path, lines: str, words: list[str]) -> None:
+    path = folder / "bad.toml"
+    path.write_text(f"version = 1\n[[process]]\nname = 'web'\n{lines}\n")
+    why = why_refused(path)
+    assert why.startswith("process")
+    assert all(word in why for word in words), why
+
+
+@pytest.mark.parametrize("line", ["", "name = ''", "uid = 0"])
+def test_a_process_has_a_name(folder: Path, line: str) -> None:
+    path = folder / "bad.toml"
+    path.write_text(f"version = 1\n[[process]]\n{line}\n")
+    assert "name: is missing" in why_refused(path)
+
+
+def test_the_innermost_process_is_named(folder: Path) -> None:
+    path = folder / "bad.toml"
+    path.write_text(
+        "version = 1\n[[process]]\nname = 'p'\n[[process.process]]\nname = 'c'\nuid = -1\n"
+    )
+    assert why_refused(path) == "process 'c': uid = -1: accepted are 0 to 4294967294."
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        ("[machine]\nram = '1G'\n[[process]]\nname = 'a'\nrss = '2G'", errno.ENOMEM, "are free"),
+        ("[[process]]\nname = 'a'\npid = 1", errno.EEXIST, "is taken"),
+        ("[[process]]\nname = 'a'\npid = 50\ncount = 2", errno.EEXIST, "is taken"),
+    ],
+)
+def test_what_the_kernel_refuses_keeps_its_errno(
+    folder: Path, text: str, error: int, words: str
+) -> None:
+    with pytest.raises(Refused, match=words) as refused:
+        load(folder, text)
+    assert refused.value.error == error
+    assert refused.value.why.startswith(f"{folder / 'my.toml'}: process 'a': ")
+
+
+def test_a_file_that_cannot_be_read(folder: Path) -> None:
+    for path, words in ((folder / "none.toml", "No such file"), (folder, "Is a directory")):
+        why = why_refused(path)
+        assert f"cannot be read: {words}" in why
+
+
+def test_a_file_that_is_no_text(folder: Path) -> None:
+    path = folder / "bad.toml"
+    path.write_bytes(b"\xff\xfe")
+    assert "cannot be read: is not UTF-8" in why_refused(path)

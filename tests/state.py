@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: MIT
+"""The whole state behind a mount as plain data, to compare two of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fakeproc.kernel.task import Mm, Process, Thread
+from fakeproc.procfs.tree import Procfs
+
+
+def dump(procfs: Procfs) -> dict[str, Any]:
+    """Return all that the machine is, as plain values."""
+    machine = procfs.machine
+    mms = {thread.mm.id: thread.mm for thread in machine.threads() if thread.mm}
+    return {
+        "processes": [dump_process(process) for process in machine.processes.values()],
+        "mms": [dump_mm(mm) for _, mm in sorted(mms.items())],
+        "sysctls": machine.sysctls.items(),
+        "kernel": (machine.config.base, machine.config.states, machine.profile),
+        "hardware": machine.hardware,
+        "used": dataclasses.astuple(machine.used),
+        "counters": (machine.forks, machine.last_pid, machine.oom_kills, machine.now_ns),
+        "tids": sorted(thread.tid for thread in machine.threads()),
+        "log": machine.log.render(),
+        "warned": machine.deprecated_warned,
+        "acting": {pid: thread.tid for pid, thread in procfs.acting.items()},
+    }
+
+
+def dump_process(process: Process) -> dict[str, Any]:
+    values = {
+        field.name: getattr(process, field.name)
+        for field in dataclasses.fields(process)
+        if field.name not in ("real_parent", "threads", "children")
+    }
+    parent = process.real_parent
+    return values | {
+        "real_parent": parent.tid if parent else None,
+        "threads": [dump_thread(thread) for thread in process.threads],
+        "children": [child.pid for child in process.children],
+    }
+
+
+def dump_thread(thread: Thread) -> dict[str, Any]:
+    return {
+        "tid": thread.tid,
+        "comm": thread.comm,
+        "credentials": thread.credentials,
+        "start": thread.start_time_ns,
+        "mm": thread.mm.id if thread.mm else None,
+        "state": thread.state,
+        "exiting": thread.exiting,
+        "vfork_parent": thread.vfork_parent.tid if thread.vfork_parent else None,
+        "vfork_child": thread.vfork_child.tid if thread.vfork_child else None,
+    }
+
+
+def dump_mm(mm: Mm) -> dict[str, Any]:
+    values = {field.name: getattr(mm, field.name) for field in dataclasses.fields(mm)}
+    return values | {
+        "sizes": dataclasses.astuple(mm.sizes),
+        "processes": [process.pid for process in mm.processes],
+    }

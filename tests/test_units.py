@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+"""Sizes as people write them, in pages of 4096 bytes."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from fakeproc.kernel.errors import Refused
+from fakeproc.units import format_pages, parse_pages
+
+
+@pytest.mark.parametrize(
+    ("text", "pages"),
+    [
+        ("0", 0),
+        ("1", 1),
+        ("4096", 1),
+        ("4097", 2),
+        ("4k", 1),
+        ("64k", 16),
+        ("64K", 16),
+        ("64kB", 16),
+        ("64KiB", 16),
+        ("1M", 256),
+        ("300M", 76800),
+        ("0.5M", 128),
+        ("1.5G", 393216),
+        ("1T", 268435456),
+        ("4096B", 1),
+        ("4096T", 2**40),
+    ],
+)
+def test_sizes_become_pages_rounded_up(text: str, pages: int) -> None:
+    assert parse_pages(text) == pages
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "M", "-1", "+1", "1e3", "1 M", "1m", "1P", "1,5G", ".5G", "5.", "0x10", "5MM", "1\n"],
+)
+def test_what_is_no_size_is_refused_with_examples(text: str) -> None:
+    with pytest.raises(Refused) as refused:
+        parse_pages(text)
+    assert refused.value.error == errno.EINVAL
+    assert refused.value.why == (
+        f"{text!r}: accepted is a size such as 300M, 1.5G, 64k or 4096 (bytes)."
+    )
+
+
+@pytest.mark.parametrize("text", ["5000T", "9" * 30])
+def test_more_than_an_address_space_can_hold_is_refused(text: str) -> None:
+    with pytest.raises(Refused, match="too large") as refused:
+        parse_pages(text)
+    assert refused.value.error == errno.EINVAL
+
+
+@pytest.mark.parametrize(
+    ("pages", "text"),
+    [
+        (0, "0k"),
+        (1, "4k"),
+        (255, "1020k"),
+        (256, "1M"),
+        (257, "1028k"),
+        (2560, "10M"),
+        (2700, "10M"),
+        (76800, "300M"),
+        (262144, "1G"),
+        (262145, "1024M"),
+        (2621441, "10G"),
+    ],
+)
+def test_pages_are_shown_short(pages: int, text: str) -> None:
+    assert format_pages(pages) == text
+
+
+def test_what_is_shown_exactly_reads_back() -> None:
+    for pages in (1, 16, 256, 512, 76800, 262144, 524288):
+        assert parse_pages(format_pages(pages)) == pages
