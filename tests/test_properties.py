@@ -19,9 +19,10 @@ from fakeproc.kernel.log import Level
 from fakeproc.kernel.machine import Hardware, Machine, sizes_for
 from fakeproc.kernel.oom_adj import legacy_to_score_adj
 from fakeproc.kernel.profile import HISTORY, PROFILE_NAMES, KernelConfig, named, render_value
-from fakeproc.kernel.task import Caller, Credentials, MemorySizes, Mm, Process, TaskCaller, Thread
+from fakeproc.kernel.task import Caller, Credentials, MemorySizes, Process, TaskCaller, Thread
 from fakeproc.procfs.node import Directory, File, open_file
 from fakeproc.procfs.tree import Procfs
+from tests.state import dump
 
 PROPAGATING = tuple(name for name in PROFILE_NAMES if named(name).propagate_to_sharers)
 
@@ -68,7 +69,6 @@ def caller_named(machine: Machine, name: str | int) -> Caller:
 def write(
     procfs: Procfs, caller: Caller, path: str, data: bytes, opener: Caller | None = None
 ) -> int:
-from tests.state import dump
     """Open a file (as the opener, if it is another one) and write to it once."""
     opener = opener or caller
     node = procfs.lookup(path, opener)
