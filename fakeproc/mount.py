@@ -124,7 +124,8 @@ class Operations:
         """Count the upcall, bring the machine to the present, bury who is gone."""
         self.procfs.stats.upcalls += 1
         now_ns = time.monotonic_ns()
-        self.procfs.machine.advance(now_ns - self._last_ns)
+        if not self.procfs.manual_clock:
+            self.procfs.machine.advance(now_ns - self._last_ns)
         self._last_ns = now_ns
         self._callers.bury()
 

@@ -5,7 +5,7 @@ import errno
 import re
 
 from fakeproc.kernel.errors import Refused
-from fakeproc.kernel.machine import PAGE_BYTES
+from fakeproc.kernel.task import PAGE_BYTES
 
 _SIZE = re.compile(r"(\d{1,40}(?:\.\d{1,9})?)([kKMGT]?)(?:i?B)?", re.ASCII)
 _FACTORS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}

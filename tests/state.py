@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from fakeproc.kernel.memcg import Memcg
 from fakeproc.kernel.task import Mm, Process, Thread
 from fakeproc.procfs.tree import Procfs
 
@@ -25,6 +26,7 @@ def dump(procfs: Procfs) -> dict[str, Any]:
         "tids": sorted(thread.tid for thread in machine.threads()),
         "log": machine.log.render(),
         "warned": machine.deprecated_warned,
+        "memcgs": [dump_memcg(group) for group in machine.root_memcg.subtree()],
         "acting": {pid: thread.tid for pid, thread in procfs.acting.items()},
     }
 
@@ -37,9 +39,21 @@ def dump_process(process: Process) -> dict[str, Any]:
     }
     parent = process.real_parent
     return values | {
+        "memcg": process.memcg.path,
+        "oom_mm": process.oom_mm.id if process.oom_mm else None,
         "real_parent": parent.tid if parent else None,
         "threads": [dump_thread(thread) for thread in process.threads],
         "children": [child.pid for child in process.children],
+    }
+
+
+def dump_memcg(memcg: Memcg) -> dict[str, Any]:
+    return {
+        "path": memcg.path,
+        "limit": memcg.limit_pages,
+        "oom_group": memcg.oom_group,
+        "members": [process.pid for process in memcg.members],
+        "events": (memcg.oom_events, memcg.oom_kills, memcg.oom_group_kills),
     }
 
 
@@ -52,6 +66,9 @@ def dump_thread(thread: Thread) -> dict[str, Any]:
         "mm": thread.mm.id if thread.mm else None,
         "state": thread.state,
         "exiting": thread.exiting,
+        "fatal_pending": thread.fatal_pending,
+        "memdie": thread.memdie,
+        "hold": thread.hold,
         "vfork_parent": thread.vfork_parent.tid if thread.vfork_parent else None,
         "vfork_child": thread.vfork_child.tid if thread.vfork_child else None,
     }

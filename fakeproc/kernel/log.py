@@ -12,6 +12,8 @@ DEFAULT_BYTES = 256 * 1024
 class Level(IntEnum):
     """Levels of printk; the number is what /proc/kmsg prints in angle brackets."""
 
+    EMERG = 0
+    ERR = 3
     WARNING = 4
     INFO = 6
 

@@ -13,14 +13,19 @@ import signal
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from fakeproc.kernel import badness, capability, oom_adj
+from fakeproc.kernel import badness, capability, oom, oom_adj
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.log import KernelLog, Level
+from fakeproc.kernel.memcg import Memcg
+from fakeproc.kernel.oom import OomRequest, Verdict
 from fakeproc.kernel.profile import KernelConfig, Profile
+from fakeproc.kernel.reaper import Reaper
 from fakeproc.kernel.sysctl import SysctlTable
 from fakeproc.kernel.task import (
+    PAGE_BYTES,
     Caller,
     Credentials,
+    Hold,
     MemorySizes,
     Mm,
     Process,
@@ -31,7 +36,6 @@ from fakeproc.kernel.task import (
     truncate_comm,
 )
 
-PAGE_BYTES = 4096
 FIRST_PID = 100_000
 """Where simulated pids begin, so that a stray kill(2) hits no process of the host."""
 
@@ -50,8 +54,14 @@ class Hardware:
     swap_pages: int = 2 * 1024**3 // PAGE_BYTES
     cpus: int = 2
     hostname: str = "fakeproc"
+    present_pages: int = 0
+    """RAM with what the kernel took at boot; 0: no more than ``ram_pages``."""
     boot_time_s: int = 1_500_000_000
     """The wall clock at boot, in seconds since 1970 (btime)."""
+
+    def __post_init__(self) -> None:
+        if not self.present_pages:
+            object.__setattr__(self, "present_pages", self.ram_pages)
 
     @property
     def totalpages(self) -> int:
@@ -62,6 +72,14 @@ class Hardware:
     def slab_pages(self) -> int:
         """What the kernel keeps for itself."""
         return min(self.ram_pages // 100, 64 * 1024**2 // PAGE_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """How the kernel was configured, as far as its messages show."""
+
+    cpusets: bool = True
+    compaction: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +103,18 @@ class Machine:
         config: KernelConfig | None = None,
         hardware: Hardware | None = None,
         *,
+        build: Build | None = None,
         first_pid: int = FIRST_PID,
         init_comm: str = "systemd",
     ) -> None:
         self.config = config or KernelConfig()
         self.hardware = hardware or Hardware()
+        self.build = build or Build()
+        self.root_memcg = Memcg()
+        self.reaper = Reaper(self)
+        self.last_verdict: Verdict | None = None
+        self.panicked = ""
+        """Why the machine has panicked; nothing: it has not."""
         self.sysctls = SysctlTable()
         self.log = KernelLog()
         self.now_ns = 0
@@ -108,6 +133,8 @@ class Machine:
         self.last_pid = 0
         self.oom_kills = 0
         """Victims since boot (`oom_kill` of /proc/vmstat, since 4.13)."""
+        self._dying: list[Process] | None = None
+        """Who is to die when the present invocation of the OOM killer is over."""
         self._boot(init_comm)
 
     # -- What the machine is -------------------------------------------------------
@@ -177,8 +204,17 @@ class Machine:
     # -- The kernel itself ---------------------------------------------------------
 
     def advance(self, ns: int) -> None:
-        """Let time pass; it never goes back."""
-        self.now_ns += max(ns, 0)
+        """Let time pass; it never goes back.  What falls due on the way happens in order."""
+        until_ns = self.now_ns + max(ns, 0)
+        while (due_ns := self.reaper.next_due_ns()) is not None and due_ns <= until_ns:
+            self.now_ns = max(due_ns, self.now_ns)
+            self.reaper.run()
+        self.now_ns = until_ns
+
+    def panic(self, why: str) -> None:
+        """Stop the machine: it can only be read from now on."""
+        self.panicked = why
+        self.printk(Level.EMERG, f"Kernel panic - not syncing: {why}")
 
     def set_boot_time(self, wall_clock_ns: int) -> None:
         """Date the boot so that it is now what this wall clock says (ns since 1970)."""
@@ -215,6 +251,111 @@ class Machine:
         """Return what oom_score reads."""
         hardware = self.hardware
         return badness.oom_score(self.profile, process, hardware.totalpages, hardware.cpus)
+
+    # -- The OOM killer --------------------------------------------------------------
+
+    def out_of_memory(self, request: OomRequest) -> Verdict:
+        """Invoke the OOM killer; what it kills dies, unless something holds it.
+
+        Those that sleep go first, then the reaper looks at what is left, and the task
+        that was allocating goes last: it is busy in here until then.
+        """
+        self._dying = []
+        verdict = oom.out_of_memory(self, request)
+        dying, self._dying = self._dying, None
+        current = request.allocating.process if request.allocating else None
+        for process in dying:
+            if process is not current:
+                self._die(process)
+        self.reaper.run()
+        if current in dying:
+            self._die(current)
+        self.last_verdict = verdict
+        return verdict
+
+    def memcg_totalpages(self, memcg: Memcg) -> int:
+        """Return the memory that an OOM of this memcg is about: its limit and swap, or 1."""
+        if memcg.limit_pages is None:
+            return self.hardware.totalpages
+        return max(memcg.limit_pages + self.hardware.swap_pages, 1)
+
+    def sysrq_oom(self) -> Verdict:
+        """Invoke it by hand (sysrq-f)."""
+        prefix = "" if self.profile.version >= (4, 20) else "SysRq : "
+        self.printk(Level.INFO, f"sysrq: {prefix}Manual OOM execution")
+        return self.out_of_memory(OomRequest(self.hardware.totalpages, order=oom.SYSRQ_ORDER))
+
+    def send_sigkill(self, process: Process) -> None:
+        """Queue SIGKILL; the process dies when the OOM killer is done."""
+        process.group_exit = True
+        process.exit_code = signal.SIGKILL
+        for thread in process.threads:
+            thread.fatal_pending = thread.alive
+        if self._dying is None:
+            self._die(process)
+        elif process not in self._dying:
+            self._dying.append(process)
+
+    def hold(self, thread: Thread, hold: Hold) -> None:
+        """Keep a task from dying from now on."""
+        thread.hold = hold
+        if hold in (Hold.FROZEN, Hold.STUCK):
+            thread.state = State.DISK_SLEEP
+
+    def release(self, thread: Thread) -> None:
+        """Let it go on; if it must die, it does."""
+        if not thread.alive:
+            raise Refused(errno.ESRCH, f"{thread.tid}: has exited.")
+        held, thread.hold = thread.hold, Hold.NONE
+        if held is not Hold.NONE:
+            thread.state = State.SLEEPING
+        if thread.process.group_exit and self._dying is None:
+            self._die(thread.process)
+
+    def thaw(self, thread: Thread) -> None:
+        """Take a task out of the freezer, so that it can die."""
+        if thread.hold is not Hold.FROZEN:
+            return
+        thread.hold = Hold.NONE
+        process = thread.process
+        if process.group_exit and self._dying is not None and process not in self._dying:
+            self._dying.append(process)
+
+    def _die(self, process: Process) -> None:
+        """Let the threads of a killed process exit, as far as nothing holds them."""
+        for thread in [t for t in process.threads if t.alive]:
+            if thread.hold is Hold.NONE:
+                self._exit_thread(thread)
+            elif thread.hold is Hold.AT_EXIT:
+                # It has taken the signal and stopped before it gives anything back.
+                thread.state = State.TRACED
+                thread.fatal_pending = False
+                self._stop_waiting(thread)
+
+    # -- Memory cgroups ------------------------------------------------------------
+
+    def memcg(self, path: str) -> Memcg:
+        """Return the memcg with this path; ENOENT if there is none."""
+        group = self.root_memcg
+        for name in filter(None, path.split("/")):
+            child = group.children.get(name)
+            if child is None:
+                raise Refused(errno.ENOENT, f"memcg={path}: there is no such group.")
+            group = child
+        return group
+
+    def make_memcg(self, path: str) -> Memcg:
+        """Make a memcg, and those above it; return it, also if it is there already."""
+        group = self.root_memcg
+        for name in filter(None, path.split("/")):
+            group = group.children.setdefault(name, Memcg(name, group))
+        return group
+
+    def join_memcg(self, process: Process, memcg: Memcg) -> None:
+        """Move a process to a memcg, behind those that are there already."""
+        del process.memcg.members[process]
+        memcg.members[process] = None
+        process.memcg = memcg
 
     # -- Creating tasks ------------------------------------------------------------
 
@@ -300,9 +441,12 @@ class Machine:
         mm.sizes = replace(sizes)
         self._account(mm.sizes, +1)
 
-    def set_credentials(self, process: Process, credentials: Credentials) -> None:
-        """Change user, group and capabilities of all threads; dumpable stays as it is."""
-        for thread in process.threads:
+    def set_credentials(self, threads: Iterable[Thread], credentials: Credentials) -> None:
+        """Change user, group and capabilities of tasks; dumpable stays as it is.
+
+        Like setuid(2) this goes by task: a process changes when all its threads do.
+        """
+        for thread in threads:
             thread.credentials = credentials
 
     def rename(self, thread: Thread, name: str) -> None:
@@ -318,8 +462,9 @@ class Machine:
             raise Refused(errno.ESRCH, f"{process.pid}: has exited already.")
         process.group_exit = True
         process.exit_code = code
-        for thread in list(process.threads):
-            self._exit_thread(thread)
+        for thread in process.threads:
+            thread.fatal_pending = thread.alive
+        self._die(process)
 
     def exit_thread(self, thread: Thread) -> None:
         """End one thread; a leader stays as a zombie while others live."""
@@ -342,6 +487,7 @@ class Machine:
         for thread in process.threads:
             del self._threads[thread.tid]
         del self.processes[process.pid]
+        del process.memcg.members[process]
         if process.real_parent is not None:
             del process.real_parent.process.children[process]
         return process.exit_code
@@ -401,13 +547,14 @@ class Machine:
         raise Refused(errno.EAGAIN, f"every pid from {first} to {pid_max - 1} is taken.")
 
     def _new_process(self, real_parent: Thread | None, pid: int) -> Process:
-        process = Process(pid, self._next_sequence, real_parent)
+        memcg = real_parent.process.memcg if real_parent else self.root_memcg
+        process = Process(pid, self._next_sequence, real_parent, memcg)
+        memcg.members[process] = None
         self._next_sequence += 1
         self.processes[pid] = process
         self._new_thread(process, real_parent, pid)
         if real_parent is not None:
             real_parent.process.children[process] = None
-            process.cgroup = real_parent.process.cgroup
             process.session = real_parent.process.session
             process.pgrp = real_parent.process.pgrp
         return process
@@ -439,6 +586,7 @@ class Machine:
         # which makes a difference only to a write that races with the clone.
         process.oom_score_adj = creator.process.oom_score_adj
         process.oom_score_adj_min = creator.process.oom_score_adj_min
+        process.ignores_sigchld = creator.process.ignores_sigchld
         if flags.vm:
             self._join_mm(thread, creator.mm)
             creator.mm.multiprocess |= not flags.vfork
@@ -483,6 +631,7 @@ class Machine:
                 del mm.processes[thread.process]
             if not mm.users:
                 self._account(mm.sizes, -1)
+                mm.hidden = True
         creator = thread.vfork_parent
         if creator is not None:
             creator.state = State.SLEEPING
@@ -521,17 +670,25 @@ class Machine:
         """Let a task go; one that is not the leader leaves no trace."""
         process = thread.process
         thread.exiting = True
+        thread.fatal_pending = False
         thread.state = State.ZOMBIE
+        oom.unmark_victim(thread)
         self._leave_mm(thread)
-        if thread.vfork_child is not None:
-            # Killed while it waited: the child is on its own from now on.
-            thread.vfork_child.vfork_parent = None
-            thread.vfork_child = None
+        self._stop_waiting(thread)
         if not thread.is_leader:
             process.threads.remove(thread)
             del self._threads[thread.tid]
         survivor = next((other for other in process.threads if other.alive), None)
         self._reparent_children(process, survivor)
+        parent = process.real_parent
+        if survivor is None and parent is not None and parent.process.ignores_sigchld:
+            self.reap(process)
+
+    def _stop_waiting(self, thread: Thread) -> None:
+        """Leave a vfork child on its own: its creator was killed while it waited."""
+        if thread.vfork_child is not None:
+            thread.vfork_child.vfork_parent = None
+            thread.vfork_child = None
 
     def _reparent_children(self, process: Process, survivor: Thread | None) -> None:
         """Give the children of exited threads to a living thread of the group, or to init."""
@@ -567,6 +724,7 @@ class Machine:
         used.swap_entries += sign * sizes.swap_entries
         used.pte_pages += sign * sizes.pte_pages
         used.pmd_pages += sign * sizes.pmd_pages
+        used.mlocked_pages += sign * sizes.mlocked_pages
 
     def _require_memory(self, sizes: MemorySizes, instead_of: MemorySizes | None = None) -> None:
         problem = sizes.problem()

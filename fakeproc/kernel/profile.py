@@ -64,6 +64,7 @@ class Profile:
     scan_unit_memcg: str
     tie_global: str
     tie_memcg: str
+    memcg_of_mm_owner: bool
     inflight_rule: str
     exiting_task_aborts_scan: bool
     current_bypass: str
@@ -89,6 +90,8 @@ class Profile:
     oom_group_kill_event: bool
     count_oom_kill: bool
     log_no_killable: str
+    sysrq_nobody_line: str
+    gfp_names: bool
     header_nodemask: bool
     oom_kill_summary_line: bool
     table_format: str
@@ -158,6 +161,8 @@ HISTORY: Mapping[str, tuple[Change, ...]] = {
         Change("last", (5, 3)),
     ),
     "tie_memcg": (Change("first"), Change("last", (5, 3))),
+    # A process counts as in the memcg to which its mm is charged: that of the mm's owner.
+    "memcg_of_mm_owner": (Change(True), Change(False, (5, 3))),
     "inflight_rule": (
         Change("memdie"),
         Change("victims", (4, 7)),
@@ -203,6 +208,12 @@ HISTORY: Mapping[str, tuple[Change, ...]] = {
     "oom_group_kill_event": (Change(False), Change(True, (5, 17))),
     "count_oom_kill": (Change(False), Change(True, (4, 13))),
     "log_no_killable": (Change("panic only"), Change("always", (4, 19))),
+    "sysrq_nobody_line": (
+        Change("none"),
+        Change("disabled", (4, 9)),
+        Change("not-eligible", (4, 19)),
+    ),
+    "gfp_names": (Change(False), Change(True, (4, 6))),
     "header_nodemask": (Change(False), Change(True, (4, 9)), Change(False, (5, 0))),
     "oom_kill_summary_line": (Change(False), Change(True, (5, 0))),
     "table_format": (

@@ -10,11 +10,29 @@ of `fakeproc.kernel.machine.Machine`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Protocol
+from enum import Enum, StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from fakeproc.kernel.memcg import Memcg
+
+PAGE_BYTES = 4096
+PAGE_KIB = PAGE_BYTES // 1024
 
 COMM_LEN = 15
 """Bytes of a task's name (TASK_COMM_LEN without the final NUL)."""
+
+
+class Hold(Enum):
+    """What keeps a task that must die from dying."""
+
+    NONE = "none"
+    AT_EXIT = "at exit"
+    """It will stop on its way out with its mm still there, as under PTRACE_O_TRACEEXIT."""
+    FROZEN = "frozen"
+    """The freezer has it; becoming a victim thaws it."""
+    STUCK = "stuck"
+    """It sleeps uninterruptibly."""
 
 
 class State(StrEnum):
@@ -24,6 +42,7 @@ class State(StrEnum):
     SLEEPING = "S"
     DISK_SLEEP = "D"
     STOPPED = "T"
+    TRACED = "t"
     ZOMBIE = "Z"
 
     @property
@@ -37,6 +56,7 @@ _STATE_WORDS = {
     State.SLEEPING: "sleeping",
     State.DISK_SLEEP: "disk sleep",
     State.STOPPED: "stopped",
+    State.TRACED: "tracing stop",
     State.ZOMBIE: "zombie",
 }
 
@@ -105,6 +125,8 @@ class MemorySizes:
     swap_entries: int = 0
     pte_pages: int = 0
     pmd_pages: int = 0
+    mlocked_pages: int = 0
+    """Of the anonymous ones, those under mlock(2)."""
 
     @property
     def rss_pages(self) -> int:
@@ -150,6 +172,8 @@ class Mm:
     """MMF_MULTIPROCESS: was once the mm of a CLONE_VM child that is no thread (since 5.10)."""
     hidden: bool = False
     """MMF_OOM_REAPED (4.6 to 4.8) or MMF_OOM_SKIP (4.9): out of the OOM killer's sight."""
+    not_reapable: bool = False
+    """MMF_OOM_NOT_REAPABLE (4.8): the reaper has given up on it once."""
 
     def __repr__(self) -> str:
         return f"<Mm {self.id}, {self.users} users>"
@@ -167,6 +191,12 @@ class Thread:
     mm: Mm | None = None
     state: State = State.SLEEPING
     exiting: bool = False
+    fatal_pending: bool = False
+    """SIGKILL is queued for it (fatal_signal_pending)."""
+    memdie: bool = False
+    """TIF_MEMDIE: a victim, with access to the memory reserves."""
+    hold: Hold = Hold.NONE
+    holds_mmap_lock: bool = False
     vfork_parent: Thread | None = None
     """The CLONE_VFORK creator that waits for this task; it need not be the real parent."""
     vfork_child: Thread | None = None
@@ -199,6 +229,7 @@ class Process:
     sequence: int
     """Place in the order of creation, the order of for_each_process."""
     real_parent: Thread | None
+    memcg: Memcg
     oom_score_adj: int = 0
     oom_score_adj_min: int = 0
     threads: list[Thread] = field(default_factory=list)
@@ -211,7 +242,15 @@ class Process:
     reaped: bool = False
     pgrp: int = 0
     session: int = 0
-    cgroup: str = "/"
+    oom_victims: int = 0
+    """Threads marked as victims (4.7 and 4.8)."""
+    oom_mm: Mm | None = None
+    """The mm with which it became a victim (since 4.9); it stays for good."""
+    oom_origin: bool = False
+    """Is in swapoff, or unmerging: what it asks for is to be taken from it."""
+    coredumping: bool = False
+    ignores_sigchld: bool = False
+    """Its children leave no zombies."""
 
     def __repr__(self) -> str:
         return f"<Process {self.pid} {self.comm!r}>"

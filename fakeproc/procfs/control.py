@@ -14,7 +14,7 @@ from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.profile import PATCHES, PROFILE_NAMES, KernelConfig, render_value
 from fakeproc.kernel.task import Caller, Thread
-from fakeproc.procfs import ctl
+from fakeproc.procfs import ctl, oom_trigger
 from fakeproc.procfs.node import Attributes, File
 from fakeproc.procfs.session import Session
 from fakeproc.units import format_pages
@@ -192,6 +192,7 @@ CONTROL_FILES: dict[str, ControlFile] = {
     "ctl": ControlFile(0o666, _render_answer, ctl.run_lines),
     "kernel": ControlFile(0o644, _render_kernel, _store_kernel),
     "kmsg": ControlFile(0o444, _render_kmsg),
+    "oom_trigger": ControlFile(0o644, oom_trigger.render, oom_trigger.store),
     "ps": ControlFile(0o444, _render_ps),
     "ps.json": ControlFile(0o444, _render_ps_json),
     "stats": ControlFile(0o444, _render_stats),

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from fakeproc.kernel import capability
 from fakeproc.kernel.errors import Refused, not_known
 from fakeproc.kernel.machine import CloneFlags, Machine, default_sizes, sizes_for
-from fakeproc.kernel.task import Caller, Credentials, MemorySizes, Mm, Process, Thread
+from fakeproc.kernel.task import Caller, Credentials, Hold, MemorySizes, Mm, Process, Thread
 from fakeproc.procfs.session import Session
 from fakeproc.units import SIZE_KEYS, parse_pages
 
@@ -344,7 +344,11 @@ def _set(session: Session, caller: Caller, arguments: Arguments) -> str:
         dumpable = arguments.flag("dumpable", mm.dumpable)
         machine.resize(mm, arguments.sizes(mm.sizes))
         mm.dumpable = dumpable
-    machine.set_credentials(process, credentials)
+    ignores_sigchld = arguments.flag("ignore_sigchld", process.ignores_sigchld)
+    alone = arguments.flag("this_thread", False)
+    if arguments.options.keys() & {"uid", "gid", "caps"}:
+        machine.set_credentials([thread] if alone else process.threads, credentials)
+    process.ignores_sigchld = ignores_sigchld
     machine.rename(thread, name)
     return "ok"
 
@@ -362,6 +366,43 @@ def _become(session: Session, caller: Caller, arguments: Arguments) -> str:
     if thread.exiting or thread.process.is_kthread:
         raise Refused(errno.EINVAL, f"become {thread.tid}: makes no system calls.")
     session.acting[host_pid] = thread
+    return "ok"
+
+
+def _memcg(session: Session, caller: Caller, arguments: Arguments) -> str:
+    _require_root(caller, "memcg")
+    path = arguments.words[0]
+    if not path.startswith("/") or path == "/":
+        raise Refused(errno.EINVAL, f"memcg {path}: accepted is a path such as /web/front.")
+    limit = arguments.options.get("limit")
+    pages = None if limit in (None, "none") else parse_pages(str(limit))
+    oom_group = arguments.flag("oom_group", False)
+    memcg = session.machine.make_memcg(path)
+    if limit is not None:
+        memcg.limit_pages = pages
+    memcg.oom_group = oom_group if "oom_group" in arguments.options else memcg.oom_group
+    return "ok"
+
+
+def _join(session: Session, caller: Caller, arguments: Arguments) -> str:
+    _require_root(caller, "join")
+    process = arguments.thread(session.machine).process
+    session.machine.join_memcg(process, session.machine.memcg(arguments.words[1]))
+    return "ok"
+
+
+def _hold(session: Session, caller: Caller, arguments: Arguments) -> str:
+    thread = _own_thread(session, caller, arguments, "hold")
+    kinds = {hold.value.replace(" ", "-"): hold for hold in Hold if hold is not Hold.NONE}
+    kind = kinds.get(arguments.words[1])
+    if kind is None:
+        raise not_known("hold: kind", arguments.words[1], kinds)
+    session.machine.hold(thread, kind)
+    return "ok"
+
+
+def _release(session: Session, caller: Caller, arguments: Arguments) -> str:
+    session.machine.release(_own_thread(session, caller, arguments, "release"))
     return "ok"
 
 
@@ -401,8 +442,14 @@ COMMANDS: dict[str, Command] = {
     "set": Command(
         "set PID rss=1G swap=0 name=web2 [file= shmem= size= pte= pmd= uid= gid= caps= dumpable=]",
         _set,
-        keys=("name", *_CREDENTIAL_KEYS, *_MEMORY),
+        keys=("name", "this_thread", "ignore_sigchld", *_CREDENTIAL_KEYS, *_MEMORY),
     ),
+    "memcg": Command(
+        "memcg /PATH [limit=16M|none oom_group=no]", _memcg, keys=("limit", "oom_group")
+    ),
+    "join": Command("join PID /PATH", _join, (2, 2)),
+    "hold": Command("hold PID|TID at-exit|frozen|stuck", _hold, (2, 2)),
+    "release": Command("release PID|TID", _release),
     "become": Command("become PID|none", _become),
     "help": Command("help", _help, (0, 0)),
 }

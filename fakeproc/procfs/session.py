@@ -40,6 +40,8 @@ class Session:
         self.machine = machine
         self.hidepid = HidePid.OFF
         self.stats = Stats()
+        self.manual_clock = False
+        """Time stands still unless somebody moves it."""
         self.answer = "ok\n"
         """What reading ctl gives: the last answer, or why the last command was refused."""
         self.acting: dict[int, Thread] = {}

@@ -16,9 +16,9 @@ from functools import partial
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.sysctl import SYSCTLS
-from fakeproc.kernel.task import Caller, State
+from fakeproc.kernel.task import PAGE_KIB, Caller, State
 from fakeproc.procfs.node import Attributes, File, Seek
-from fakeproc.procfs.task_files import CLOCK_TICKS_PER_S, PAGE_KIB
+from fakeproc.procfs.task_files import CLOCK_TICKS_PER_S
 
 NS_PER_S = 1_000_000_000
 
@@ -210,7 +210,22 @@ def _store_sysctl(name: str, machine: Machine, caller: Caller, data: bytes) -> i
     return machine.store_sysctl(name, data)
 
 
+# -- sysrq-trigger -----------------------------------------------------------------
+
+
+def _render_nothing(machine: Machine) -> bytes:
+    return b""
+
+
+def store_sysrq_trigger(machine: Machine, caller: Caller, data: bytes) -> int:
+    """Run the command of the first character: ``f`` invokes the OOM killer."""
+    if data[:1] == b"f":
+        machine.sysrq_oom()
+    return len(data)
+
+
 SYSTEM_FILES: dict[str, SystemFile] = {
+    "sysrq-trigger": SystemFile(0o200, _render_nothing, store_sysrq_trigger),
     "cpuinfo": SystemFile(0o444, render_cpuinfo),
     "loadavg": SystemFile(0o444, render_loadavg),
     "meminfo": SystemFile(0o444, render_meminfo),

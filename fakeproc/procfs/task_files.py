@@ -13,12 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fakeproc.kernel.errors import Refused
-from fakeproc.kernel.machine import PAGE_BYTES, Machine
-from fakeproc.kernel.task import Caller, MemorySizes, Thread, encode_name
+from fakeproc.kernel.machine import Machine
+from fakeproc.kernel.task import PAGE_BYTES, PAGE_KIB, Caller, MemorySizes, Thread, encode_name
 from fakeproc.procfs.node import Attributes, File, Seek
 
 CLOCK_TICKS_PER_S = 100
-PAGE_KIB = PAGE_BYTES // 1024
 RLIM_INFINITY = 2**64 - 1
 
 # Flags of the ninth field of stat.
@@ -120,7 +119,7 @@ def render_cmdline(machine: Machine, thread: Thread) -> bytes:
 
 def render_cgroup(machine: Machine, thread: Thread) -> bytes:
     """Return the path in the one (version 2) hierarchy."""
-    return encode_name(f"0::{thread.process.cgroup}\n")
+    return encode_name(f"0::{thread.process.memcg.path}\n")
 
 
 # -- stat, statm, status -----------------------------------------------------------

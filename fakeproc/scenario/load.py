@@ -175,7 +175,7 @@ def _clone_or_spawn(
         raise Refused(errno.EINVAL, 'vm = "shared" and vfork: only for a process in a process.')
     process = machine.clone(creator, CloneFlags(vm=shared == "shared", vfork=vfork), pid=pid)
     machine.rename(process.leader, table["name"])
-    machine.set_credentials(process, _credentials(machine, creator.credentials, table))
+    machine.set_credentials(process.threads, _credentials(machine, creator.credentials, table))
     return process
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ Observation = dict[str, Any]
 class Recording:
     """What one kernel did in the scenarios of one group."""
 
+    folder: Path
     kernel: str
     group: str
     start_columns: list[str]
+    table_columns: list[str]
     envs: list[dict[str, Any]]
     pairs: list[tuple[Scenario, Observation]]
     """Scenarios with what was observed; those that were given up are left out."""
@@ -43,15 +45,29 @@ class Recording:
 
     @cached_property
     def fresh_row(self) -> dict[str, Any]:
-        """What a task holds that has just started and has mapped nothing more."""
-        return min(self.rows(), key=lambda row: row["rss_kb"])
+        """What a task holds that has just started and has mapped nothing more.
+
+        The smallest that any group of this kernel has.
+        """
+        return min((row for r in self._siblings for row in r.rows()), key=lambda r: r["rss_kb"])
+
+    @cached_property
+    def _siblings(self) -> list[Recording]:
+        return list(recordings(self.folder, [self.kernel], []))
+
+    @cached_property
+    def has_reports(self) -> bool:
+        """Whether the logs hold the reports of the OOM killer whole."""
+        steps = (step for _, observed in self.pairs for step in observed["steps"])
+        return any("total_vm" in line for step in steps for line in step.get("log", []))
 
     @cached_property
     def recorder_is_init(self) -> bool:
         """Whether orphans become children of the recorder: then it is pid 1."""
         tasks = [
             row
-            for _, observed in self.pairs
+            for scenario, observed in self.pairs
+            if not scenario.get("boot", {}).get("init_actor")
             for step in observed["steps"]
             for row in step.get("tasks", {}).values()
         ]
@@ -59,9 +75,13 @@ class Recording:
         return not any(len(row) > 1 and row[column] == "init" for row in tasks)
 
     def page_tables_with_stack(self) -> dict[str, int]:
-        """Return the page tables of such a task once it has mapped one more region."""
+        """Return the page tables of such a task once it has mapped one more region.
+
+        What the group itself shows comes before what others of the kernel show.
+        """
         fresh = self.fresh_row
-        larger = [row for row in self.rows() if row["pte_kb"] > fresh["pte_kb"]]
+        rows = [*self.rows(), *(row for sibling in self._siblings for row in sibling.rows())]
+        larger = [row for row in rows if row["pte_kb"] > fresh["pte_kb"]]
         row = min(larger, key=lambda row: row["pte_kb"], default=fresh)
         return {"pte_kb": row["pte_kb"], "pmd_kb": row["pmd_kb"] or 0}
 
@@ -92,9 +112,12 @@ def known(folder: Path) -> tuple[list[str], list[str]]:
     return list(index), list(groups)
 
 
+@cache
 def _read(folder: Path, kernel: str, group: str) -> Recording:
     scenarios = json.loads((folder / "scenarios" / f"{group}.json").read_text())["scenarios"]
     by_id = {scenario["id"]: scenario for scenario in scenarios}
     data = json.loads((folder / kernel / f"{group}.json").read_text())
     pairs = [(by_id[o["id"]], o) for o in data["observed"] if o["complete"]]
-    return Recording(kernel, group, data["start_columns"], data["envs"], pairs)
+    return Recording(
+        folder, kernel, group, data["start_columns"], data.get("table", []), data["envs"], pairs
+    )

@@ -29,6 +29,7 @@ class World:
     def __init__(self, mountpoint: Path) -> None:
         self.mountpoint = mountpoint
         self.procfs = Procfs(Machine())
+        self.procfs.manual_clock = True
         self._ready = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._serve, daemon=True)

@@ -101,11 +101,14 @@ def test_spawn_makes_a_child_of_init_in_its_own_session(machine: Machine) -> Non
 
 def test_spawn_inherits_what_fork_inherits(machine: Machine) -> None:
     parent = machine.spawn("parent", credentials=USER)
-    parent.oom_score_adj, parent.oom_score_adj_min, parent.cgroup = 300, 200, "/user"
+    parent.oom_score_adj, parent.oom_score_adj_min = 300, 200
+    machine.join_memcg(parent, machine.make_memcg("/user"))
     child = machine.spawn("child", parent=parent.leader)
     assert child.real_parent is parent.leader
     assert child.leader.credentials == USER
-    assert (child.oom_score_adj, child.oom_score_adj_min, child.cgroup) == (300, 200, "/user")
+    assert (child.oom_score_adj, child.oom_score_adj_min) == (300, 200)
+    assert child.memcg is parent.memcg
+    assert child.memcg.path == "/user"
     assert child.mm is not parent.mm
 
 
@@ -198,7 +201,7 @@ def test_names_belong_to_threads_and_credentials_to_all_of_them(machine: Machine
     process = machine.spawn("web")
     thread = machine.clone_thread(process.leader)
     machine.rename(thread, "worker")
-    machine.set_credentials(process, USER)
+    machine.set_credentials(process.threads, USER)
     assert (process.comm, thread.comm) == ("web", "worker")
     assert thread.credentials == process.leader.credentials == USER
 

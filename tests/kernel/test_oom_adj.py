@@ -450,7 +450,7 @@ def test_sharers_are_not_asked_for_their_owner_or_minimum(kernel: str) -> None:
     machine = machine_of(kernel)
     a = machine.spawn("a", credentials=USER.credentials)
     b = sharer_of(machine, a)
-    machine.set_credentials(b, Credentials(0, 0, 0))
+    machine.set_credentials(b.threads, Credentials(0, 0, 0))
     b.oom_score_adj_min = 800
     put(machine, a, "50", USER)
     assert values(a, b) == [50, 50]

@@ -104,7 +104,13 @@ NAMES = {
 }
 """Rows whose first cell is more than the name of a switch."""
 
-NOT_IN_THE_TABLE = {"oom_adj_read_clamped", "rss_in_batches"}
+NOT_IN_THE_TABLE = {
+    "gfp_names",
+    "memcg_of_mm_owner",
+    "oom_adj_read_clamped",
+    "rss_in_batches",
+    "sysrq_nobody_line",
+}
 """Found in the recordings of real kernels later (reference 13.1, and those of 6.18)."""
 
 SERIES_SWITCHES = {
@@ -179,7 +185,9 @@ def test_the_table_speaks_of_every_switch_and_every_profile_but_the_default() ->
 def test_switches_that_only_the_recordings_showed(name: str) -> None:
     profile = named(name)
     assert profile.oom_adj_read_clamped == (name in ("5.10", "5.15", "6.1", "6.18"))
+    assert profile.memcg_of_mm_owner == (profile.version < (5, 3))
     assert profile.rss_in_batches == (name == "6.18")
+    assert profile.gfp_names == (name not in ("3.10", "3.18", "4.4"))
 
 
 # -- The profiles ------------------------------------------------------------------

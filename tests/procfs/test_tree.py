@@ -40,6 +40,7 @@ ROOT_NAMES = [
     "meminfo",
     "stat",
     "sys",
+    "sysrq-trigger",
     "uptime",
     "version",
     "vmstat",
@@ -191,7 +192,9 @@ def test_sys_and_fakeproc_list_their_files(proc: Proc) -> None:
     assert proc.names("/sys") == ["kernel", "vm"]
     expected = sorted(name.removeprefix("vm/") for name in SYSCTLS if name.startswith("vm/"))
     assert proc.names("/sys/vm") == expected
-    assert proc.names("/fakeproc") == ["ctl", "kernel", "kmsg", "ps", "ps.json", "stats"]
+    assert proc.names("/fakeproc") == [
+        *("ctl", "kernel", "kmsg", "oom_trigger", "ps", "ps.json", "stats")
+    ]
 
 
 @pytest.mark.parametrize("path", ["/", "/100", "/100/task", "/100/task/101", "/sys/vm"])
@@ -259,7 +262,7 @@ def test_files_belong_to_root_when_the_task_has_no_mm_to_show(proc: Proc, why: s
         machine.exit_group(process)
     elif why == "kernel thread":
         process = machine.kthread("kswapd0")
-        machine.set_credentials(process, Credentials(33, 34, 0))
+        machine.set_credentials(process.threads, Credentials(33, 34, 0))
     else:
         machine.exit_thread(process.leader)
         assert proc.file("/101/oom_score_adj").attributes().uid == 33
@@ -460,7 +463,7 @@ def test_a_name_ends_at_the_first_nul(proc: Proc) -> None:
 def test_cmdline_and_cgroup(proc: Proc) -> None:
     assert proc.read("/100/cmdline") == "web\0-d\0"
     assert proc.read("/100/cgroup") == "0::/\n"
-    proc.web.cgroup = "/a/b"
+    proc.machine.join_memcg(proc.web, proc.machine.make_memcg("/a/b"))
     assert proc.read("/100/cgroup") == "0::/a/b\n"
     assert proc.read("/2/cmdline") == ""
 

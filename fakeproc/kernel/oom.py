@@ -1,0 +1,440 @@
+# SPDX-License-Identifier: MIT
+"""The OOM killer: out_of_memory, selection, killing.
+
+It reads top to bottom as the kernel's does: `out_of_memory` is the entry, `_select` finds
+the victim, `_kill` kills it with everybody on its mm, and `mark_victim` is what being a
+victim means.  What it prints is in `fakeproc.kernel.oom_report`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from fakeproc.kernel import oom_report
+from fakeproc.kernel.badness import OOM_SCORE_ADJ_MIN, badness
+from fakeproc.kernel.dying import current_is_dying, will_free_mem
+from fakeproc.kernel.log import Level
+from fakeproc.kernel.memcg import Memcg
+from fakeproc.kernel.task import Mm, Process, Thread
+
+if TYPE_CHECKING:
+    from fakeproc.kernel.machine import Machine
+
+SYSRQ_ORDER = -1
+"""The order that a manual OOM (sysrq-f) carries."""
+
+
+class Constraint(StrEnum):
+    """What the allocation was restricted to, as the log spells it."""
+
+    NONE = "CONSTRAINT_NONE"
+    CPUSET = "CONSTRAINT_CPUSET"
+    MEMORY_POLICY = "CONSTRAINT_MEMORY_POLICY"
+    MEMCG = "CONSTRAINT_MEMCG"
+
+
+@dataclass(frozen=True, slots=True)
+class OomRequest:
+    """An allocation that found no memory (struct oom_control).
+
+    ``allocating`` is the task that made it; None stands for the kernel worker of a
+    sysrq.  ``totalpages`` is the memory in question.
+    """
+
+    totalpages: int
+    allocating: Thread | None = None
+    gfp_mask: int | None = None
+    """None: GFP_KERNEL, whatever its bits are in this version."""
+    order: int = 0
+    memcg: Memcg | None = None
+
+    @property
+    def is_sysrq(self) -> bool:
+        """Say whether a person asked for it."""
+        return self.order == SYSRQ_ORDER
+
+    @property
+    def constraint(self) -> Constraint:
+        """What the OOM is restricted to."""
+        return Constraint.MEMCG if self.memcg is not None else Constraint.NONE
+
+    @property
+    def message(self) -> str:
+        """How the lines about the kill begin."""
+        return "Memory cgroup out of memory" if self.memcg is not None else "Out of memory"
+
+
+class Outcome(StrEnum):
+    """What an invocation came to."""
+
+    KILLED = "killed"
+    BYPASSED = "bypassed"
+    """The task was dying anyway: marked, and nothing printed."""
+    WAITING = "waiting"
+    """An earlier victim is still dying: nothing is done."""
+    NOBODY = "nobody"
+    """No task may be killed."""
+    EXITING = "exiting"
+    """The chosen one has given up its memory meanwhile."""
+    PANICKED = "panicked"
+
+
+@dataclass(slots=True)
+class Verdict:
+    """The answer of the OOM killer."""
+
+    outcome: Outcome
+    constraint: Constraint
+    chosen: Process | None = None
+    points: int = 0
+    """Of the chosen one, in pages."""
+    victims: list[Thread] = field(default_factory=list)
+    """The tasks of "Killed process" lines, in order."""
+    killed: list[Process] = field(default_factory=list)
+    """Everybody who was sent SIGKILL, victims and those who share their mm."""
+
+
+def out_of_memory(machine: Machine, request: OomRequest) -> Verdict:
+    """Find memory by killing, or find a reason not to."""
+    current = request.allocating
+    if current is not None and current_is_dying(
+        machine.profile, current, machine.processes.values()
+    ):
+        return _bypass(machine, request, current)
+    if _must_panic(machine, request):
+        return _panic_on_oom(machine, request)
+    if current is not None and _kills_allocating_task(machine, request, current.process):
+        # It was not rated: its score prints as 0.
+        message = "Out of memory (oom_kill_allocating_task)"
+        return _kill(machine, request, current.process, 0, message)
+    selection = _select(machine, request)
+    if selection.aborted:
+        return Verdict(Outcome.WAITING, request.constraint)
+    if selection.process is None:
+        return _nobody(machine, request)
+    return _kill(machine, request, selection.process, selection.points, request.message)
+
+
+def badness_in(machine: Machine, request: OomRequest, process: Process) -> int | None:
+    """Return a process's points in this OOM; None when it must not die."""
+    owned = request.memcg is not None and machine.profile.memcg_of_mm_owner
+    if owned and request.memcg is not None and not request.memcg.is_charged_for(process):
+        return None
+    return badness(machine.profile, process, request.totalpages, machine.hardware.cpus)
+
+
+def _bypass(machine: Machine, request: OomRequest, thread: Thread) -> Verdict:
+    """Let a dying task finish: it is marked, the reaper may help, nothing is printed."""
+    mark_victim(machine, thread)
+    if _reaps_after_bypass(machine, thread):
+        machine.reaper.queue(thread)
+    return Verdict(Outcome.BYPASSED, request.constraint, thread.process)
+
+
+def _reaps_after_bypass(machine: Machine, thread: Thread) -> bool:
+    if machine.profile.reaper_after_bypass == "if all dying":
+        mm = thread.process.mm
+        return mm is not None and all(p.group_exit for p in mm.processes)
+    return machine.profile.reaper_after_bypass == "always"
+
+
+# -- Panic -------------------------------------------------------------------------
+
+
+def _must_panic(machine: Machine, request: OomRequest) -> bool:
+    """panic_on_oom: 1 spares an OOM with a constraint, 2 nothing; sysrq never panics."""
+    setting = machine.sysctls["vm/panic_on_oom"]
+    if request.is_sysrq or setting == 0:
+        return False
+    return setting == 2 or request.constraint is Constraint.NONE
+
+
+def _panic_on_oom(machine: Machine, request: OomRequest) -> Verdict:
+    oom_report.header(machine, request, None)
+    kind = "compulsory" if machine.sysctls["vm/panic_on_oom"] == 2 else "system-wide"
+    machine.panic(f"Out of memory: {kind} panic_on_oom is enabled")
+    return Verdict(Outcome.PANICKED, request.constraint)
+
+
+_NOBODY_FOR_SYSRQ = {
+    "none": "",
+    "disabled": " because killer is disabled",
+    "not-eligible": ". No task eligible",
+}
+
+
+def _nobody(machine: Machine, request: OomRequest) -> Verdict:
+    """Nobody may be killed: a global OOM is the end, others only say so (since 4.19)."""
+    always = machine.profile.log_no_killable == "always"
+    deadly = not request.is_sysrq and request.memcg is None
+    if always:
+        oom_report.header(machine, request, None)
+        machine.printk(Level.WARNING, "Out of memory and no killable processes...")
+    elif deadly:
+        oom_report.header(machine, request, None)
+    if request.is_sysrq and (why := _NOBODY_FOR_SYSRQ[machine.profile.sysrq_nobody_line]):
+        machine.printk(Level.INFO, f"sysrq: OOM request ignored{why}")
+    if not deadly:
+        return Verdict(Outcome.NOBODY, request.constraint)
+    machine.panic(
+        "System is deadlocked on memory" if always else "Out of memory and no killable processes..."
+    )
+    return Verdict(Outcome.PANICKED, request.constraint)
+
+
+# -- Selection ---------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Selection:
+    process: Process | None = None
+    points: int = 0
+    aborted: bool = False
+
+
+def _select(machine: Machine, request: OomRequest) -> _Selection:
+    """Walk the candidates; the largest wins (select_bad_process)."""
+    best = _Selection()
+    origin = False
+    last_wins = _tie(machine, request) == "last"
+    for process in candidates(machine, request):
+        if not request.is_sysrq:
+            inflight = _inflight(machine, process)
+            if inflight is _Inflight.ABORT:
+                return _Selection(aborted=True)
+            if inflight is _Inflight.SKIP:
+                continue
+        if process.oom_origin:
+            best, origin = _Selection(process, request.totalpages), True
+            continue
+        points = badness_in(machine, request, process)
+        if points is None or origin:
+            continue
+        better = best.process is None or points > best.points
+        if better or (last_wins and points == best.points):
+            best = _Selection(process, points)
+    return best
+
+
+def candidates(machine: Machine, request: OomRequest) -> Iterable[Process]:
+    """Return the processes that the OOM is about, in the kernel's order."""
+    if request.memcg is not None:
+        return request.memcg.processes()
+    return machine.processes.values()
+
+
+def _tie(machine: Machine, request: OomRequest) -> str:
+    profile = machine.profile
+    return profile.tie_memcg if request.memcg is not None else profile.tie_global
+
+
+class _Inflight(StrEnum):
+    NO = "no"
+    ABORT = "abort"
+    SKIP = "skip"
+
+
+def _inflight(machine: Machine, process: Process) -> _Inflight:
+    """Say what an earlier victim means for the scan: wait for it, or look past it."""
+    rule = machine.profile.inflight_rule
+    if rule == "oom_mm, SKIP skipped":
+        if process.oom_mm is None:
+            return _Inflight.NO
+        return _Inflight.SKIP if process.oom_mm.hidden else _Inflight.ABORT
+    if rule == "memdie":
+        marked = any(thread.memdie for thread in process.threads)
+        exiting = machine.profile.exiting_task_aborts_scan and any(
+            thread.exiting and thread.mm is not None for thread in process.threads
+        )
+        return _Inflight.ABORT if marked or exiting else _Inflight.NO
+    if not process.oom_victims:
+        return _Inflight.NO
+    mm = process.mm
+    if rule == "victims, REAPED skipped" and mm is not None and mm.hidden:
+        return _Inflight.SKIP
+    return _Inflight.ABORT
+
+
+def _kills_allocating_task(machine: Machine, request: OomRequest, process: Process) -> bool:
+    """vm.oom_kill_allocating_task: kill who asked, if it may be killed at all."""
+    if not machine.sysctls["vm/oom_kill_allocating_task"] or request.memcg is not None:
+        return False
+    mortal = not process.is_global_init and not process.is_kthread and process.mm is not None
+    return mortal and process.oom_score_adj != OOM_SCORE_ADJ_MIN
+
+
+# -- Killing -----------------------------------------------------------------------
+
+
+def _kill(
+    machine: Machine, request: OomRequest, chosen: Process, points: int, message: str
+) -> Verdict:
+    """Kill the chosen one, or a child in its place, and all on the victim's mm."""
+    if will_free_mem(machine.profile, chosen.leader, machine.processes.values()):
+        return _bypass(machine, request, chosen.leader)
+    oom_report.header(machine, request, chosen)
+    verdict = Verdict(Outcome.KILLED, request.constraint, chosen, points)
+    victim = chosen
+    if machine.profile.child_sacrifice:
+        score = points * 1000 // request.totalpages
+        machine.printk(
+            Level.ERR,
+            f"{message}: Kill process {chosen.pid} ({chosen.comm}) "
+            f"score {score} or sacrifice child",
+        )
+        victim = _sacrifice_child(machine, request, chosen)
+    _kill_victim(machine, victim, message, verdict)
+    if machine.profile.memory_oom_group:
+        _kill_group(machine, request, victim, message, verdict)
+    return verdict
+
+
+def _sacrifice_child(machine: Machine, request: OomRequest, chosen: Process) -> Process:
+    """Return the child with most points, if it has memory of its own (until 5.0)."""
+    # The mm of the task that was chosen, which an exited leader has no more.
+    mm = chosen.leader.mm
+    victim, most = chosen, 0
+    for child in chosen.children:
+        if child.mm is mm and mm is not None:
+            continue
+        points = badness_in(machine, request, child)
+        if points is not None and points > most:
+            victim, most = child, points
+    return victim
+
+
+def _kill_victim(machine: Machine, process: Process, message: str, verdict: Verdict) -> None:
+    """Kill one victim and everybody who shares its mm (__oom_kill_process)."""
+    thread = process.find_mm_thread()
+    if thread is None or thread.mm is None:
+        if machine.profile.already_exiting_line:
+            machine.printk(
+                Level.INFO,
+                f"{message}: OOM victim {process.pid} ({process.comm}) is already exiting. "
+                "Skip killing the task",
+            )
+        if not verdict.victims:
+            verdict.outcome = Outcome.EXITING
+        return
+    mm = thread.mm
+    if machine.profile.count_oom_kill:
+        machine.oom_kills += 1
+        for memcg in process.memcg.ancestors():
+            memcg.oom_kills += 1
+    machine.send_sigkill(process)
+    mark_victim(machine, thread)
+    oom_report.killed_line(machine, thread, message)
+    verdict.victims.append(thread)
+    verdict.killed.append(process)
+    if _kill_sharers(machine, thread, mm, verdict):
+        machine.reaper.queue(thread)
+
+
+def _kill_sharers(machine: Machine, victim: Thread, mm: Mm, verdict: Verdict) -> bool:
+    """Send SIGKILL to the other processes on the mm; return whether it may be reaped.
+
+    Spared are global init and kernel threads and, until patch 5, those at -1000.
+    """
+    may_reap = True
+    for sharer in sorted(mm.processes, key=lambda process: process.sequence):
+        if sharer is victim.process:
+            continue
+        spared = _spares(machine, sharer)
+        if spared is None:
+            _warn_of_minus_16(machine, victim, sharer)
+            machine.send_sigkill(sharer)
+            verdict.killed.append(sharer)
+            continue
+        may_reap = may_reap and not spared.keeps_reaper_away
+        if spared.hides_mm:
+            mm.hidden = True
+            machine.printk(
+                Level.INFO,
+                f"oom killer {victim.tid} ({victim.comm}) has mm pinned by "
+                f"{sharer.pid} ({sharer.comm})",
+            )
+    return may_reap
+
+
+@dataclass(frozen=True, slots=True)
+class _Spared:
+    keeps_reaper_away: bool
+    hides_mm: bool = False
+
+
+def _spares(machine: Machine, sharer: Process) -> _Spared | None:
+    """Return how a sharer is spared, or None when it is killed."""
+    profile = machine.profile
+    if sharer.is_kthread:
+        return _Spared("noreap" in profile.sharer_kthread, "hide" in profile.sharer_kthread)
+    if sharer.is_global_init:
+        return _Spared(keeps_reaper_away=True, hides_mm=profile.sharer_init_hides_mm)
+    if sharer.oom_score_adj == OOM_SCORE_ADJ_MIN and profile.sharer_minus1000 != "kill":
+        return _Spared("noreap" in profile.sharer_minus1000)
+    return None
+
+
+def _warn_of_minus_16(machine: Machine, victim: Thread, sharer: Process) -> None:
+    """Print the warning of the posted patch 5, which compared with the legacy minimum."""
+    if machine.profile.warn_when_sharer_adj_minus16 and sharer.oom_score_adj == -16:
+        machine.printk(
+            Level.WARNING,
+            f"{victim.comm} pid={victim.tid} shares mm with oom disabled {sharer.comm} "
+            f"pid={sharer.pid}. Seems like misconfiguration, killing anyway! "
+            "Report at linux-mm@kvack.org",
+        )
+
+
+def _kill_group(
+    machine: Machine, request: OomRequest, victim: Process, message: str, verdict: Verdict
+) -> None:
+    """Kill all members of the highest memcg with memory.oom.group (since 4.19)."""
+    group = oom_group_of(victim, request.memcg)
+    if group is None:
+        return
+    if machine.profile.oom_group_kill_event:
+        group.oom_group_kills += 1
+    machine.printk(
+        Level.INFO,
+        f"Tasks in {group.path} are going to be killed due to memory.oom.group set",
+    )
+    for member in list(group.processes()):
+        if member.oom_score_adj != OOM_SCORE_ADJ_MIN and not member.is_global_init:
+            _kill_victim(machine, member, message, verdict)
+
+
+def oom_group_of(victim: Process, oom_memcg: Memcg | None) -> Memcg | None:
+    """Return the highest memcg with oom.group between the victim's and the OOMing one."""
+    found: Memcg | None = None
+    for group in victim.memcg.ancestors():
+        if group.oom_group:
+            found = group
+        if group is oom_memcg:
+            break
+    return found
+
+
+# -- Being a victim ----------------------------------------------------------------
+
+
+def mark_victim(machine: Machine, thread: Thread) -> None:
+    """Give a task access to the reserves, and thaw it, so that it can die (mark_oom_victim)."""
+    if thread.memdie:
+        return
+    thread.memdie = True
+    process = thread.process
+    if machine.profile.inflight_rule == "oom_mm, SKIP skipped":
+        process.oom_mm = process.oom_mm or thread.mm
+    else:
+        process.oom_victims += 1
+    machine.thaw(thread)
+
+
+def unmark_victim(thread: Thread) -> None:
+    """Take that back: the task has exited, or has been reaped (exit_oom_victim)."""
+    if thread.memdie:
+        thread.memdie = False
+        thread.process.oom_victims = max(thread.process.oom_victims - 1, 0)
