@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The command line: `fakeproc mount`, `umount`, `ps`, `log`."""
+"""The command line: `fakeproc mount`, `umount`, `ps`, `log`, `trigger`."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_umount(commands)
     _add_ps(commands)
     _add_log(commands)
+    _add_trigger(commands)
     return parser
 
 
@@ -128,6 +129,22 @@ def _add_log(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     _add_mountpoint(log)
     log.add_argument("-f", "--follow", action="store_true", help="go on with what is new")
     log.set_defaults(run=_log)
+
+
+def _add_trigger(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    trigger = commands.add_parser(
+        "trigger",
+        help="invoke the OOM killer of a mount, and print its verdict",
+        epilog="example: fakeproc trigger /tmp/proc memcg=/web",
+    )
+    trigger.add_argument("mountpoint", type=Path, metavar="MOUNT", help="where it is mounted")
+    trigger.add_argument(
+        "options",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="about the allocation: pid=100 order=2 gfp_mask=0xcc0 memcg=/web nodemask=0",
+    )
+    trigger.set_defaults(run=_trigger)
 
 
 def _add_mountpoint(parser: argparse.ArgumentParser) -> None:
@@ -211,7 +228,7 @@ def _umount(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-# -- ps, log -----------------------------------------------------------------------
+# -- ps, log, trigger --------------------------------------------------------------
 
 
 def _ps(arguments: argparse.Namespace) -> int:
@@ -244,6 +261,18 @@ def _new_lines(shown: list[str], lines: list[str]) -> list[str]:
         if shown[-overlap:] == lines[:overlap]:
             return lines[overlap:]
     return lines
+
+
+def _trigger(arguments: argparse.Namespace) -> int:
+    path = arguments.mountpoint
+    _read_control(path, "oom_trigger")
+    try:
+        (path / "fakeproc" / "oom_trigger").write_text(" ".join(arguments.options) or "1")
+    except OSError as error:
+        why = _read_control(path, "ctl").strip() or error.strerror
+        raise MountError(f"{path}/fakeproc/oom_trigger: {why}") from None
+    sys.stdout.write(_read_control(path, "oom_trigger"))
+    return EXIT_OK
 
 
 def _read_control(mountpoint: Path, name: str) -> str:

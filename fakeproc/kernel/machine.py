@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from fakeproc.kernel import badness, capability, oom, oom_adj
@@ -135,6 +135,10 @@ class Machine:
         """Victims since boot (`oom_kill` of /proc/vmstat, since 4.13)."""
         self._dying: list[Process] | None = None
         """Who is to die when the present invocation of the OOM killer is over."""
+        self.boot_again: Callable[[], Machine] = lambda: Machine(
+            self.config, self.hardware, build=self.build, first_pid=first_pid, init_comm=init_comm
+        )
+        """Returns the machine as it is after a reboot; a scenario puts its own here."""
         self._boot(init_comm)
 
     # -- What the machine is -------------------------------------------------------
@@ -206,6 +210,8 @@ class Machine:
     def advance(self, ns: int) -> None:
         """Let time pass; it never goes back.  What falls due on the way happens in order."""
         until_ns = self.now_ns + max(ns, 0)
+        if self.panicked:
+            return
         while (due_ns := self.reaper.next_due_ns()) is not None and due_ns <= until_ns:
             self.now_ns = max(due_ns, self.now_ns)
             self.reaper.run()
@@ -215,6 +221,22 @@ class Machine:
         """Stop the machine: it can only be read from now on."""
         self.panicked = why
         self.printk(Level.EMERG, f"Kernel panic - not syncing: {why}")
+
+    def require_running(self) -> None:
+        """Refuse with EIO when the machine has panicked: it does nothing any more."""
+        if self.panicked:
+            raise Refused(
+                errno.EIO,
+                f"the machine has panicked ({self.panicked}); reboot in fakeproc/ctl starts it "
+                "again.",
+            )
+
+    def rebooted(self) -> Machine:
+        """Return a machine that has just booted the present kernel."""
+        machine = self.boot_again()
+        machine.set_kernel(self.config)
+        machine.set_boot_time(self.hardware.boot_time_s * 1_000_000_000 + self.now_ns)
+        return machine
 
     def set_boot_time(self, wall_clock_ns: int) -> None:
         """Date the boot so that it is now what this wall clock says (ns since 1970)."""
@@ -261,6 +283,7 @@ class Machine:
         that was allocating goes last: it is busy in here until then.
         """
         self._dying = []
+        before = self.free_pages + self.free_swap_entries
         verdict = oom.out_of_memory(self, request)
         dying, self._dying = self._dying, None
         current = request.allocating.process if request.allocating else None
@@ -270,6 +293,7 @@ class Machine:
         self.reaper.run()
         if current in dying:
             self._die(current)
+        verdict.freed_pages = self.free_pages + self.free_swap_entries - before
         self.last_verdict = verdict
         return verdict
 

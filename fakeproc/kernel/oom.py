@@ -95,6 +95,8 @@ class Verdict:
     """The tasks of "Killed process" lines, in order."""
     killed: list[Process] = field(default_factory=list)
     """Everybody who was sent SIGKILL, victims and those who share their mm."""
+    freed_pages: int = 0
+    """What came free at once, in memory and in swap."""
 
 
 def out_of_memory(machine: Machine, request: OomRequest) -> Verdict:

@@ -97,6 +97,7 @@ class Reaper:
             f"shmem-rss:{sizes.shmem_pages * PAGE_KIB}kB",
         )
         mm.hidden = True
+        thread.oom_reaped = True
         self._done_with(thread)
 
     def _give_up(self, thread: Thread, mm: Mm) -> bool:

@@ -195,6 +195,8 @@ class Thread:
     """SIGKILL is queued for it (fatal_signal_pending)."""
     memdie: bool = False
     """TIF_MEMDIE: a victim, with access to the memory reserves."""
+    oom_reaped: bool = False
+    """The reaper has taken its memory."""
     hold: Hold = Hold.NONE
     holds_mmap_lock: bool = False
     vfork_parent: Thread | None = None

@@ -48,6 +48,8 @@ class ControlNode(File):
         """Write; EINVAL where the file takes no writes."""
         if self._row.store is None:
             raise Refused(errno.EINVAL)
+        if self._row.store is not ctl.run_lines:  # it takes a few commands
+            self._session.machine.require_running()
         return self._row.store(self._session, caller, data)
 
 

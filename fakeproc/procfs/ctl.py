@@ -128,6 +128,8 @@ def run(session: Session, caller: Caller, line: bytes) -> str:
     command = COMMANDS.get(name)
     if command is None:
         raise not_known("command", name, COMMANDS)
+    if name not in _AFTER_A_PANIC:
+        session.machine.require_running()
     return command.run(session, caller, _arguments(name, command, rest)) or "ok"
 
 
@@ -406,10 +408,17 @@ def _release(session: Session, caller: Caller, arguments: Arguments) -> str:
     return "ok"
 
 
+def _reboot(session: Session, caller: Caller, arguments: Arguments) -> str:
+    _require_root(caller, "reboot")
+    session.replace_machine(session.machine.rebooted())
+    return "ok"
+
+
 def _help(session: Session, caller: Caller, arguments: Arguments) -> str:
     return "\n".join(command.usage for command in COMMANDS.values())
 
 
+_AFTER_A_PANIC = ("reboot", "become", "help")
 _MEMORY = tuple(SIZE_KEYS)
 
 COMMANDS: dict[str, Command] = {
@@ -450,6 +459,7 @@ COMMANDS: dict[str, Command] = {
     "join": Command("join PID /PATH", _join, (2, 2)),
     "hold": Command("hold PID|TID at-exit|frozen|stuck", _hold, (2, 2)),
     "release": Command("release PID|TID", _release),
+    "reboot": Command("reboot", _reboot, (0, 0)),
     "become": Command("become PID|none", _become),
     "help": Command("help", _help, (0, 0)),
 }

@@ -7,9 +7,10 @@ import errno
 
 from fakeproc.kernel.errors import Refused, not_known
 from fakeproc.kernel.machine import Machine
-from fakeproc.kernel.oom import OomRequest, Verdict
+from fakeproc.kernel.oom import OomRequest, Outcome, Verdict
 from fakeproc.kernel.task import Caller, Process, Thread
 from fakeproc.procfs.session import Session
+from fakeproc.units import format_pages
 
 _KEYS = ("pid", "order", "gfp_mask", "memcg", "nodemask")
 _MAX_ORDER = 10
@@ -23,8 +24,8 @@ def store(session: Session, caller: Caller, data: bytes) -> int:
     try:
         request = _request(session.machine, data.decode(errors="replace"))
     except Refused as refused:
-        session.answer = f"{refused.name}: {refused.why}\n"
-        raise
+        session.answer = f"EINVAL: {refused.why}\n"
+        raise Refused(errno.EINVAL, refused.why) from None
     session.machine.out_of_memory(request)
     session.answer = render(session)
     return len(data)
@@ -90,6 +91,9 @@ def _lines(verdict: Verdict) -> dict[str, str]:
         "killed": " ".join(str(process.pid) for process in verdict.killed) or "none",
         "points": str(verdict.points),
         "constraint": verdict.constraint.value,
+        "bypass": "yes" if verdict.outcome is Outcome.BYPASSED else "no",
+        "freed": format_pages(verdict.freed_pages),
+        "reaped": " ".join(str(t.tid) for t in verdict.victims if t.oom_reaped) or "none",
     }
 
 

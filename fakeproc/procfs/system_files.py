@@ -56,6 +56,7 @@ class SystemNode(File):
         """Write; EIO where the file takes no writes (seen on meminfo, 6.18)."""
         if self._row.store is None:
             raise Refused(errno.EIO)
+        self._machine.require_running()
         return self._row.store(self._machine, caller, data)
 
     def _overridden(self, caller: Caller) -> bool:

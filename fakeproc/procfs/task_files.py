@@ -62,6 +62,7 @@ class TaskNode(File):
         """Write; EINVAL where the file takes no writes, whoever opened it (seen on 6.1)."""
         if self._row.store is None:
             raise Refused(errno.EINVAL)
+        self._machine.require_running()
         return self._row.store(self._machine, self._thread, caller, data)
 
 

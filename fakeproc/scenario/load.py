@@ -11,6 +11,7 @@ import errno
 import shlex
 import tomllib
 from collections.abc import Mapping, Set
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -112,6 +113,7 @@ def _build(data: Mapping[str, Any], config: KernelConfig | None) -> Machine:
     for process in data.get("process", []):
         _add(machine, None, process)
     machine.advance(_integer(table, "uptime_s", 0, 10**9, 0) * 1_000_000_000)
+    machine.boot_again = partial(_build, data, config)
     return machine
 
 
