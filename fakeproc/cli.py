@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The command line: `fakeproc mount`, `umount`, `ps`, `log`, `trigger`."""
+"""The command line: `fakeproc mount`, `umount`, `ps`, `log`, `trigger`, `explain`."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_ps(commands)
     _add_log(commands)
     _add_trigger(commands)
+    _add_explain(commands)
     return parser
 
 
@@ -147,6 +148,17 @@ def _add_trigger(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     trigger.set_defaults(run=_trigger)
 
 
+def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    explain = commands.add_parser(
+        "explain",
+        help="show whom the OOM killer would choose now, and why not the others",
+        epilog="example: fakeproc explain --json /tmp/proc",
+    )
+    _add_mountpoint(explain)
+    explain.add_argument("--json", action="store_true", help="print JSON; sizes in bytes")
+    explain.set_defaults(run=_explain)
+
+
 def _add_mountpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "mountpoint",
@@ -228,7 +240,7 @@ def _umount(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-# -- ps, log, trigger --------------------------------------------------------------
+# -- ps, log, trigger, explain -----------------------------------------------------
 
 
 def _ps(arguments: argparse.Namespace) -> int:
@@ -261,6 +273,12 @@ def _new_lines(shown: list[str], lines: list[str]) -> list[str]:
         if shown[-overlap:] == lines[:overlap]:
             return lines[overlap:]
     return lines
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    name = "explain.json" if arguments.json else "explain"
+    sys.stdout.write(_read_control(_find(arguments.mountpoint), name))
+    return EXIT_OK
 
 
 def _trigger(arguments: argparse.Namespace) -> int:

@@ -41,6 +41,17 @@ def parse_pages(text: str) -> int:
     return pages
 
 
+def align(rows: list[list[str]]) -> str:
+    """Return a table: columns flush right, but for the last one."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "".join(_align_row(row, widths) + "\n" for row in rows)
+
+
+def _align_row(row: list[str], widths: list[int]) -> str:
+    numbers = [cell.rjust(width) for cell, width in zip(row[:-1], widths, strict=False)]
+    return "  ".join([*numbers, row[-1]])
+
+
 def format_pages(pages: int) -> str:
     """Write a number of pages as a short size, ``300M``."""
     kib = pages * (PAGE_BYTES // 1024)

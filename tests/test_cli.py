@@ -25,7 +25,7 @@ from tests.conformance.world import World
 from tests.conftest import Mounted, wait_until
 from tests.mount import put, refused
 
-COMMANDS = ("mount", "umount", "ps", "log")
+COMMANDS = ("mount", "umount", "ps", "log", "trigger", "explain")
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -335,8 +335,26 @@ def test_ps_prints_json(run: Run, mounted: Mounted) -> None:
     assert [row["pid"] for row in rows if row["tgid"] == 100008] == list(range(100008, 100012))
 
 
+def test_explain_foretells_what_trigger_does(run: Run, mounted: Mounted) -> None:
+    foretold = json.loads(run("explain", "--json", mounted.path).stdout)
+    assert foretold["victim"] == {"pid": 100013, "comm": "nightly-job"}
+    assert "chosen: 100013 (nightly-job)\n" in run("explain", mounted.path).stdout
+    answer = run("trigger", mounted.path, "order=2", "pid=100006")
+    assert answer.returncode == 0
+    assert answer.stdout == mounted.read("fakeproc/oom_trigger")
+    assert "victim: 100013 (nightly-job)\n" in answer.stdout
+    after = json.loads(run("explain", "--json", mounted.path).stdout)
+    assert after["chosen"]["pid"] != 100013
+
+
+def test_trigger_with_a_bad_option(run: Run, mounted: Mounted) -> None:
+    done = run("trigger", mounted.path, "odrer=2")
+    assert "oom_trigger: option 'odrer': not known (nearest: order)" in _refusal(done)
+    assert mounted.read("fakeproc/oom_trigger") == "outcome: none yet\n"
+
+
 def test_ps_and_log_where_nothing_answers(run: Run, folder: Path, killed: Path) -> None:
-    for command in ("ps", "log"):
+    for command in ("ps", "log", "trigger", "explain"):
         assert "no fakeproc answers there" in _refusal(run(command, folder))
         message = _refusal(run(command, killed))
         assert "Transport endpoint is not connected" in message

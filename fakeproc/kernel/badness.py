@@ -36,6 +36,24 @@ def counted_pages(profile: Profile, sizes: MemorySizes, cpus: int) -> int:
     return sum(pages // batch * batch for pages in kinds) + sizes.pagetable_pages
 
 
+def why_never(profile: Profile, process: Process) -> str | None:
+    """Return why the process must not be chosen, in words, or None when it may be."""
+    if process.is_global_init:
+        return "is init"
+    if process.is_kthread:
+        return "is a kernel thread"
+    thread = process.find_mm_thread()
+    if thread is None or thread.mm is None:
+        return "has no memory: it has exited"
+    if process.oom_score_adj == OOM_SCORE_ADJ_MIN:
+        return "oom_score_adj is -1000"
+    if in_vfork(profile, thread):
+        return "is vforked: the memory is its parent's (patch 4)"
+    if thread.mm.hidden and profile.hidden_mm_flag != "none":
+        return "its memory has been reaped, or cannot be"
+    return None
+
+
 def badness(profile: Profile, process: Process, totalpages: int, cpus: int) -> int | None:
     """Return the points of a thread group in pages, or None when it must never die.
 
@@ -44,14 +62,8 @@ def badness(profile: Profile, process: Process, totalpages: int, cpus: int) -> i
     threads, groups without an mm, those at -1000, those whose mm is hidden (since 4.6),
     and tasks in vfork (patch 4).
     """
-    if process.is_global_init or process.is_kthread:
-        return None
     thread = process.find_mm_thread()
-    if thread is None or thread.mm is None:
-        return None
-    if process.oom_score_adj == OOM_SCORE_ADJ_MIN or in_vfork(profile, thread):
-        return None
-    if thread.mm.hidden and profile.hidden_mm_flag != "none":
+    if why_never(profile, process) is not None or thread is None or thread.mm is None:
         return None
     points = counted_pages(profile, thread.mm.sizes, cpus)
     # Removed in 4.17: root's processes were thought to be worth more.

@@ -99,25 +99,57 @@ class Verdict:
     """What came free at once, in memory and in swap."""
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What an invocation comes to, before anything is done about it."""
+
+    outcome: Outcome
+    thread: Thread | None = None
+    """The chosen one, or the dying one that is let through."""
+    points: int = 0
+    message: str = ""
+
+
 def out_of_memory(machine: Machine, request: OomRequest) -> Verdict:
     """Find memory by killing, or find a reason not to."""
+    decision = decide(machine, request)
+    if decision.outcome is Outcome.PANICKED:
+        return _panic_on_oom(machine, request)
+    if decision.outcome is Outcome.NOBODY:
+        return _nobody(machine, request)
+    if decision.thread is None:
+        return Verdict(decision.outcome, request.constraint)
+    if decision.outcome is Outcome.BYPASSED:
+        return _bypass(machine, request, decision.thread)
+    return _kill(machine, request, decision.thread.process, decision.points, decision.message)
+
+
+def decide(machine: Machine, request: OomRequest) -> Decision:
+    """Say what an invocation would come to; this changes nothing."""
     current = request.allocating
     if current is not None and current_is_dying(
         machine.profile, current, machine.processes.values()
     ):
-        return _bypass(machine, request, current)
+        return Decision(Outcome.BYPASSED, current)
     if _must_panic(machine, request):
-        return _panic_on_oom(machine, request)
+        return Decision(Outcome.PANICKED)
     if current is not None and _kills_allocating_task(machine, request, current.process):
         # It was not rated: its score prints as 0.
         message = "Out of memory (oom_kill_allocating_task)"
-        return _kill(machine, request, current.process, 0, message)
+        return _unless_dying(machine, current.process, 0, message)
     selection = _select(machine, request)
     if selection.aborted:
-        return Verdict(Outcome.WAITING, request.constraint)
+        return Decision(Outcome.WAITING)
     if selection.process is None:
-        return _nobody(machine, request)
-    return _kill(machine, request, selection.process, selection.points, request.message)
+        return Decision(Outcome.NOBODY)
+    return _unless_dying(machine, selection.process, selection.points, request.message)
+
+
+def _unless_dying(machine: Machine, chosen: Process, points: int, message: str) -> Decision:
+    """Kill the chosen one, but let it through when its memory will come free anyway."""
+    if will_free_mem(machine.profile, chosen.leader, machine.processes.values()):
+        return Decision(Outcome.BYPASSED, chosen.leader)
+    return Decision(Outcome.KILLED, chosen.leader, points, message)
 
 
 def badness_in(machine: Machine, request: OomRequest, process: Process) -> int | None:
@@ -275,8 +307,6 @@ def _kill(
     machine: Machine, request: OomRequest, chosen: Process, points: int, message: str
 ) -> Verdict:
     """Kill the chosen one, or a child in its place, and all on the victim's mm."""
-    if will_free_mem(machine.profile, chosen.leader, machine.processes.values()):
-        return _bypass(machine, request, chosen.leader)
     oom_report.header(machine, request, chosen)
     verdict = Verdict(Outcome.KILLED, request.constraint, chosen, points)
     victim = chosen
@@ -287,14 +317,14 @@ def _kill(
             f"{message}: Kill process {chosen.pid} ({chosen.comm}) "
             f"score {score} or sacrifice child",
         )
-        victim = _sacrifice_child(machine, request, chosen)
+        victim = sacrifice_child(machine, request, chosen)
     _kill_victim(machine, victim, message, verdict)
     if machine.profile.memory_oom_group:
         _kill_group(machine, request, victim, message, verdict)
     return verdict
 
 
-def _sacrifice_child(machine: Machine, request: OomRequest, chosen: Process) -> Process:
+def sacrifice_child(machine: Machine, request: OomRequest, chosen: Process) -> Process:
     """Return the child with most points, if it has memory of its own (until 5.0)."""
     # The mm of the task that was chosen, which an exited leader has no more.
     mm = chosen.leader.mm
@@ -344,7 +374,7 @@ def _kill_sharers(machine: Machine, victim: Thread, mm: Mm, verdict: Verdict) ->
     for sharer in sorted(mm.processes, key=lambda process: process.sequence):
         if sharer is victim.process:
             continue
-        spared = _spares(machine, sharer)
+        spared = is_spared(machine, sharer)
         if spared is None:
             _warn_of_minus_16(machine, victim, sharer)
             machine.send_sigkill(sharer)
@@ -367,7 +397,7 @@ class _Spared:
     hides_mm: bool = False
 
 
-def _spares(machine: Machine, sharer: Process) -> _Spared | None:
+def is_spared(machine: Machine, sharer: Process) -> _Spared | None:
     """Return how a sharer is spared, or None when it is killed."""
     profile = machine.profile
     if sharer.is_kthread:
@@ -403,9 +433,19 @@ def _kill_group(
         Level.INFO,
         f"Tasks in {group.path} are going to be killed due to memory.oom.group set",
     )
-    for member in list(group.processes()):
-        if member.oom_score_adj != OOM_SCORE_ADJ_MIN and not member.is_global_init:
-            _kill_victim(machine, member, message, verdict)
+    for member in members_to_kill(victim, request.memcg):
+        _kill_victim(machine, member, message, verdict)
+
+
+def members_to_kill(victim: Process, oom_memcg: Memcg | None) -> list[Process]:
+    """Return the members of that memcg, without those at -1000, init and kernel threads."""
+    group = oom_group_of(victim, oom_memcg)
+    return [
+        member
+        for member in (group.processes() if group else ())
+        if member.oom_score_adj != OOM_SCORE_ADJ_MIN
+        and not (member.is_global_init or member.is_kthread)
+    ]
 
 
 def oom_group_of(victim: Process, oom_memcg: Memcg | None) -> Memcg | None:

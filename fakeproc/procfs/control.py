@@ -14,10 +14,10 @@ from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.profile import PATCHES, PROFILE_NAMES, KernelConfig, render_value
 from fakeproc.kernel.task import Caller, Thread
-from fakeproc.procfs import ctl, oom_trigger
+from fakeproc.procfs import ctl, explanation, oom_trigger
 from fakeproc.procfs.node import Attributes, File
 from fakeproc.procfs.session import Session
-from fakeproc.units import format_pages
+from fakeproc.units import align, format_pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +158,7 @@ def _render_ps(session: Session) -> str:
         short["mm"] = "-" if row["mm"] is None else str(row["mm"])
         short["name"] = row["name"].replace("\n", "\\n")
         rows.append([short.get(key, str(row[key])) for key in PS_COLUMNS])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "".join(_align(row, widths) + "\n" for row in rows)
-
-
-def _align(row: list[str], widths: list[int]) -> str:
-    numbers = [cell.rjust(width) for cell, width in zip(row[:-1], widths, strict=False)]
-    return "  ".join([*numbers, row[-1]])
+    return align(rows)
 
 
 def _render_ps_json(session: Session) -> str:
@@ -192,6 +186,8 @@ def _render_answer(session: Session) -> str:
 
 CONTROL_FILES: dict[str, ControlFile] = {
     "ctl": ControlFile(0o666, _render_answer, ctl.run_lines),
+    "explain": ControlFile(0o444, explanation.render),
+    "explain.json": ControlFile(0o444, explanation.render_json),
     "kernel": ControlFile(0o644, _render_kernel, _store_kernel),
     "kmsg": ControlFile(0o444, _render_kmsg),
     "oom_trigger": ControlFile(0o644, oom_trigger.render, oom_trigger.store),

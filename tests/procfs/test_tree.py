@@ -193,7 +193,17 @@ def test_sys_and_fakeproc_list_their_files(proc: Proc) -> None:
     expected = sorted(name.removeprefix("vm/") for name in SYSCTLS if name.startswith("vm/"))
     assert proc.names("/sys/vm") == expected
     assert proc.names("/fakeproc") == [
-        *("ctl", "kernel", "kmsg", "oom_trigger", "ps", "ps.json", "stats")
+        *(
+            "ctl",
+            "explain",
+            "explain.json",
+            "kernel",
+            "kmsg",
+            "oom_trigger",
+            "ps",
+            "ps.json",
+            "stats",
+        )
     ]
 
 

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: MIT
+"""/proc/fakeproc/explain and explain.json: who would die now, and why the others would not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fakeproc.kernel.explain import Candidate, explain
+from fakeproc.kernel.machine import Machine
+from fakeproc.kernel.oom import OomRequest
+from fakeproc.kernel.task import PAGE_BYTES, Process
+from fakeproc.procfs.session import Session
+from fakeproc.units import align, format_pages
+
+_COLUMNS = ("pid", "rss", "swap", "pgtables", "oom_score_adj", "points", "oom_score", "name")
+
+
+def data_of(machine: Machine) -> dict[str, Any]:
+    """Explain a global OOM of the machine as it is; sizes in bytes, points in pages."""
+    request = OomRequest(machine.hardware.totalpages, allocating=machine.init.leader)
+    found = explain(machine, request)
+    return {
+        "kernel": machine.config.base,
+        "outcome": "panicked" if machine.panicked else found.outcome.value,
+        "constraint": request.constraint.value,
+        "totalpages": request.totalpages,
+        "chosen": _name(found.chosen),
+        "victim": _name(found.victim),
+        "killed": [_name(process) for process in found.dying],
+        "ranking": [_row(machine, candidate) for candidate in found.ranking],
+        "excluded": [_row(machine, candidate) for candidate in found.excluded],
+    }
+
+
+def _name(process: Process | None) -> dict[str, Any] | None:
+    return None if process is None else {"pid": process.pid, "comm": process.comm}
+
+
+def _row(machine: Machine, candidate: Candidate) -> dict[str, Any]:
+    process, mm = candidate.process, candidate.process.mm
+    row = {
+        "pid": process.pid,
+        "comm": process.comm,
+        "rss": mm.sizes.rss_pages * PAGE_BYTES if mm else 0,
+        "swap": mm.sizes.swap_entries * PAGE_BYTES if mm else 0,
+        "pgtables": mm.sizes.pagetable_pages * PAGE_BYTES if mm else 0,
+        "oom_score_adj": process.oom_score_adj,
+        "points": candidate.points,
+        "oom_score": machine.oom_score(process),
+    }
+    return row | ({"why_not": candidate.why_not} if candidate.why_not else {})
+
+
+def render_json(session: Session) -> str:
+    """Return it for programs."""
+    return json.dumps(data_of(session.machine), indent=1) + "\n"
+
+
+def render(session: Session) -> str:
+    """Return it for people: the verdict, the ranking, who is out of the running."""
+    data = data_of(session.machine)
+    text = f"outcome: {data['outcome']}\n"
+    for key in ("chosen", "victim"):
+        text += f"{key}: {_spell(data[key])}\n"
+    text += f"killed: {', '.join(map(_spell, data['killed'])) or 'none'}\n\n"
+    text += align([list(_COLUMNS), *map(_cells, data["ranking"])])
+    if data["excluded"]:
+        text += "\nout of the running:\n"
+    for row in data["excluded"]:
+        text += f"  {_spell(row)}: {row['why_not']}\n"
+    return text
+
+
+def _spell(task: dict[str, Any] | None) -> str:
+    if task is None:
+        return "none"
+    return f"{task['pid']} ({task['comm']})".replace("\n", "\\n")
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    sizes = {key: format_pages(row[key] // PAGE_BYTES) for key in ("rss", "swap", "pgtables")}
+    shown = {**row, **sizes, "name": row["comm"].replace("\n", "\\n")}
+    return [str(shown[key]) for key in _COLUMNS]
