@@ -120,7 +120,7 @@ def _add_ps(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     _add_mountpoint(ps)
     ps.add_argument("--json", action="store_true", help="print JSON; rss and swap in bytes")
-    ps.set_defaults(run=_ps)
+    ps.set_defaults(run=_show, file="ps")
 
 
 def _add_log(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -156,7 +156,7 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     _add_mountpoint(explain)
     explain.add_argument("--json", action="store_true", help="print JSON; sizes in bytes")
-    explain.set_defaults(run=_explain)
+    explain.set_defaults(run=_show, file="explain")
 
 
 def _add_mountpoint(parser: argparse.ArgumentParser) -> None:
@@ -243,8 +243,9 @@ def _umount(arguments: argparse.Namespace) -> int:
 # -- ps, log, trigger, explain -----------------------------------------------------
 
 
-def _ps(arguments: argparse.Namespace) -> int:
-    name = "ps.json" if arguments.json else "ps"
+def _show(arguments: argparse.Namespace) -> int:
+    """Print a file of the control directory, for people or as JSON."""
+    name = f"{arguments.file}.json" if arguments.json else arguments.file
     sys.stdout.write(_read_control(_find(arguments.mountpoint), name))
     return EXIT_OK
 
@@ -273,12 +274,6 @@ def _new_lines(shown: list[str], lines: list[str]) -> list[str]:
         if shown[-overlap:] == lines[:overlap]:
             return lines[overlap:]
     return lines
-
-
-def _explain(arguments: argparse.Namespace) -> int:
-    name = "explain.json" if arguments.json else "explain"
-    sys.stdout.write(_read_control(_find(arguments.mountpoint), name))
-    return EXIT_OK
 
 
 def _trigger(arguments: argparse.Namespace) -> int:

@@ -71,8 +71,9 @@ def _candidate(machine: Machine, request: OomRequest, process: Process) -> Candi
 def _dying_with(machine: Machine, request: OomRequest, victim: Process) -> list[Process]:
     """Return the victim, those on its mm who are not spared, and the rest of its oom.group."""
     dying = dict.fromkeys([victim, *_unspared_sharers(machine, victim)])
-    if machine.profile.memory_oom_group:
-        for member in oom.members_to_kill(victim, request.memcg):
+    group = oom.oom_group_of(victim, request.memcg)
+    if machine.profile.memory_oom_group and group is not None:
+        for member in oom.members_to_kill(group):
             if member.mm is not None:
                 dying |= dict.fromkeys([member, *_unspared_sharers(machine, member)])
     return list(dying)

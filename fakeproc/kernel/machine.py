@@ -311,38 +311,48 @@ class Machine:
 
     def send_sigkill(self, process: Process) -> None:
         """Queue SIGKILL; the process dies when the OOM killer is done."""
-        process.group_exit = True
-        process.exit_code = signal.SIGKILL
-        for thread in process.threads:
-            thread.fatal_pending = thread.alive
-        if self._dying is None:
-            self._die(process)
-        elif process not in self._dying:
-            self._dying.append(process)
+        self._begin_group_exit(process, signal.SIGKILL)
+        self._die_in_time(process)
 
     def hold(self, thread: Thread, hold: Hold) -> None:
-        """Keep a task from dying from now on."""
+        """Keep a task from dying from now on; ESRCH when it has exited."""
+        self._require_alive(thread)
         thread.hold = hold
         if hold in (Hold.FROZEN, Hold.STUCK):
             thread.state = State.DISK_SLEEP
 
     def release(self, thread: Thread) -> None:
         """Let it go on; if it must die, it does."""
-        if not thread.alive:
-            raise Refused(errno.ESRCH, f"{thread.tid}: has exited.")
+        self._require_alive(thread)
         held, thread.hold = thread.hold, Hold.NONE
         if held is not Hold.NONE:
             thread.state = State.SLEEPING
-        if thread.process.group_exit and self._dying is None:
-            self._die(thread.process)
+        if thread.process.group_exit:
+            self._die_in_time(thread.process)
 
     def thaw(self, thread: Thread) -> None:
         """Take a task out of the freezer, so that it can die."""
         if thread.hold is not Hold.FROZEN:
             return
         thread.hold = Hold.NONE
-        process = thread.process
-        if process.group_exit and self._dying is not None and process not in self._dying:
+        if thread.process.group_exit:
+            self._die_in_time(thread.process)
+
+    def _require_alive(self, thread: Thread) -> None:
+        if not thread.alive:
+            raise Refused(errno.ESRCH, f"{thread.tid}: has exited.")
+
+    def _begin_group_exit(self, process: Process, code: int) -> None:
+        process.group_exit = True
+        process.exit_code = code
+        for thread in process.threads:
+            thread.fatal_pending = thread.alive
+
+    def _die_in_time(self, process: Process) -> None:
+        """Let a killed process die, but not before the OOM killer is done."""
+        if self._dying is None:
+            self._die(process)
+        elif process not in self._dying:
             self._dying.append(process)
 
     def _die(self, process: Process) -> None:
@@ -484,10 +494,7 @@ class Machine:
         self._require_mortal(process)
         if process.is_zombie or process.reaped:
             raise Refused(errno.ESRCH, f"{process.pid}: has exited already.")
-        process.group_exit = True
-        process.exit_code = code
-        for thread in process.threads:
-            thread.fatal_pending = thread.alive
+        self._begin_group_exit(process, code)
         self._die(process)
 
     def exit_thread(self, thread: Thread) -> None:

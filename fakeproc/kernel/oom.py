@@ -31,8 +31,6 @@ class Constraint(StrEnum):
     """What the allocation was restricted to, as the log spells it."""
 
     NONE = "CONSTRAINT_NONE"
-    CPUSET = "CONSTRAINT_CPUSET"
-    MEMORY_POLICY = "CONSTRAINT_MEMORY_POLICY"
     MEMCG = "CONSTRAINT_MEMCG"
 
 
@@ -154,8 +152,8 @@ def _unless_dying(machine: Machine, chosen: Process, points: int, message: str) 
 
 def badness_in(machine: Machine, request: OomRequest, process: Process) -> int | None:
     """Return a process's points in this OOM; None when it must not die."""
-    owned = request.memcg is not None and machine.profile.memcg_of_mm_owner
-    if owned and request.memcg is not None and not request.memcg.is_charged_for(process):
+    memcg = request.memcg if machine.profile.memcg_of_mm_owner else None
+    if memcg is not None and not memcg.is_charged_for(process):
         return None
     return badness(machine.profile, process, request.totalpages, machine.hardware.cpus)
 
@@ -433,16 +431,15 @@ def _kill_group(
         Level.INFO,
         f"Tasks in {group.path} are going to be killed due to memory.oom.group set",
     )
-    for member in members_to_kill(victim, request.memcg):
+    for member in members_to_kill(group):
         _kill_victim(machine, member, message, verdict)
 
 
-def members_to_kill(victim: Process, oom_memcg: Memcg | None) -> list[Process]:
-    """Return the members of that memcg, without those at -1000, init and kernel threads."""
-    group = oom_group_of(victim, oom_memcg)
+def members_to_kill(group: Memcg) -> list[Process]:
+    """Return the members of the memcg, without those at -1000, init and kernel threads."""
     return [
         member
-        for member in (group.processes() if group else ())
+        for member in group.processes()
         if member.oom_score_adj != OOM_SCORE_ADJ_MIN
         and not (member.is_global_init or member.is_kthread)
     ]

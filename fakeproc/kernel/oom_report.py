@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fakeproc.kernel import gfp
 from fakeproc.kernel.log import Level
 from fakeproc.kernel.memcg import Memcg
-from fakeproc.kernel.task import PAGE_KIB, MemorySizes, Process, Thread
+from fakeproc.kernel.task import PAGE_BYTES, PAGE_KIB, MemorySizes, Process, Thread
 
 if TYPE_CHECKING:
     from fakeproc.kernel.machine import Machine
@@ -130,7 +130,7 @@ def _print_memcg(machine: Machine, memcg: Memcg, chosen: Process | None) -> None
     stats = f"Memory cgroup stats for {memcg.path}:"
     counters = {"cache": sizes.file_pages + sizes.shmem_pages, "rss": sizes.anon_pages}
     if machine.profile.oom_kill_summary_line:
-        lines += [stats, *(f"{name} {pages * 4096}" for name, pages in counters.items())]
+        lines += [stats, *(f"{name} {pages * PAGE_BYTES}" for name, pages in counters.items())]
     else:
         shown = " ".join(f"{name}:{pages * PAGE_KIB}KB" for name, pages in counters.items())
         lines.append(f"{stats} {shown}")
@@ -200,7 +200,7 @@ def _row(table: str, thread: Thread) -> str:
         split = f"{sizes.anon_pages:8d} {sizes.file_pages:8d} {sizes.shmem_pages:9d} "
     return (
         f"[{thread.tid:7d}] {uid:5d} {process.pid:5d} {sizes.total_vm_pages:8d} "
-        f"{sizes.rss_pages:8d} {split}{sizes.pagetable_pages * 4096:8d} {behind}"
+        f"{sizes.rss_pages:8d} {split}{sizes.pagetable_pages * PAGE_BYTES:8d} {behind}"
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.profile import PATCHES, PROFILE_NAMES, KernelConfig, render_value
-from fakeproc.kernel.task import Caller, Thread
+from fakeproc.kernel.task import PAGE_BYTES, Caller, Thread
 from fakeproc.procfs import ctl, explanation, oom_trigger
 from fakeproc.procfs.node import Attributes, File
 from fakeproc.procfs.session import Session
@@ -78,7 +78,7 @@ def _store_kernel(session: Session, caller: Caller, data: bytes) -> int:
         for line in data.decode(errors="replace").splitlines():
             config = _change_kernel(config, line.split("#")[0].strip())
     except Refused as refused:
-        session.answer = f"{refused.name}: {refused.why}\n"
+        session.answer_refusal(refused)
         raise
     session.machine.set_kernel(config)
     session.answer = "ok\n"
@@ -141,8 +141,8 @@ def _ps_row(machine: Machine, thread: Thread) -> dict[str, Any]:
         "uid": thread.credentials.uid,
         "mm": mm.id if mm else None,
         "sharers": len(mm.processes) if mm else 0,
-        "rss": mm.sizes.rss_pages * 4096 if mm else 0,
-        "swap": mm.sizes.swap_entries * 4096 if mm else 0,
+        "rss": mm.sizes.rss_pages * PAGE_BYTES if mm else 0,
+        "swap": mm.sizes.swap_entries * PAGE_BYTES if mm else 0,
         "oom_score_adj": process.oom_score_adj,
         "oom_score": machine.oom_score(process),
         "state": thread.state.value,
@@ -154,7 +154,7 @@ def _render_ps(session: Session) -> str:
     """Return the table for people: sizes short, no mm as a dash."""
     rows = [list(PS_COLUMNS)]
     for row in ps_rows(session.machine):
-        short = {key: format_pages(row[key] // 4096) for key in ("rss", "swap")}
+        short = {key: format_pages(row[key] // PAGE_BYTES) for key in ("rss", "swap")}
         short["mm"] = "-" if row["mm"] is None else str(row["mm"])
         short["name"] = row["name"].replace("\n", "\\n")
         rows.append([short.get(key, str(row[key])) for key in PS_COLUMNS])

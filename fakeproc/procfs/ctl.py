@@ -113,7 +113,7 @@ def run_lines(session: Session, caller: Caller, data: bytes) -> int:
         except Refused as refused:
             if taken:
                 return taken
-            session.answer = f"{refused.name}: {refused.why}\n"
+            session.answer_refusal(refused)
             raise
         taken += len(line)
     return taken
@@ -342,12 +342,12 @@ def _set(session: Session, caller: Caller, arguments: Arguments) -> str:
     mm = process.mm
     if changes_mm and (mm is None or process.is_kthread):
         raise Refused(errno.EINVAL, f"set {thread.tid}: has no mm of its own.")
+    ignores_sigchld = arguments.flag("ignore_sigchld", process.ignores_sigchld)
+    alone = arguments.flag("this_thread", False)
     if mm is not None and changes_mm:
         dumpable = arguments.flag("dumpable", mm.dumpable)
         machine.resize(mm, arguments.sizes(mm.sizes))
         mm.dumpable = dumpable
-    ignores_sigchld = arguments.flag("ignore_sigchld", process.ignores_sigchld)
-    alone = arguments.flag("this_thread", False)
     if arguments.options.keys() & {"uid", "gid", "caps"}:
         machine.set_credentials([thread] if alone else process.threads, credentials)
     process.ignores_sigchld = ignores_sigchld
@@ -449,7 +449,8 @@ COMMANDS: dict[str, Command] = {
     ),
     "kill": Command("kill PID [SIGTERM]", _kill, (1, 2)),
     "set": Command(
-        "set PID rss=1G swap=0 name=web2 [file= shmem= size= pte= pmd= uid= gid= caps= dumpable=]",
+        "set PID rss=1G swap=0 name=web2 [file= shmem= size= pte= pmd= uid= gid= caps= dumpable="
+        " this_thread= ignore_sigchld=]",
         _set,
         keys=("name", "this_thread", "ignore_sigchld", *_CREDENTIAL_KEYS, *_MEMORY),
     ),

@@ -24,8 +24,9 @@ def store(session: Session, caller: Caller, data: bytes) -> int:
     try:
         request = _request(session.machine, data.decode(errors="replace"))
     except Refused as refused:
-        session.answer = f"EINVAL: {refused.why}\n"
-        raise Refused(errno.EINVAL, refused.why) from None
+        invalid = Refused(errno.EINVAL, refused.why)
+        session.answer_refusal(invalid)
+        raise invalid from None
     session.machine.out_of_memory(request)
     session.answer = render(session)
     return len(data)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from fakeproc.kernel.capability import CAP_SYS_PTRACE
+from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.task import Caller, Process, Thread
 
@@ -52,6 +53,10 @@ class Session:
         """Gives a task of the host that looks for itself by this tid one of the machine."""
         self.adopted: set[Process] = set()
         """Processes of the machine that stand for one of the host."""
+
+    def answer_refusal(self, refused: Refused) -> None:
+        """Let ctl say why a write was refused."""
+        self.answer = f"{refused.name}: {refused.why}\n"
 
     def replace_machine(self, machine: Machine) -> None:
         """Speak for another machine from now on; nobody acts as anybody any more."""

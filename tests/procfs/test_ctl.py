@@ -142,6 +142,21 @@ def test_a_pid_that_nobody_has_is_refused(shell: Shell, verb: str) -> None:
         shell.run(f"{verb} 999", USER)
 
 
+@pytest.mark.parametrize("key", ["ignore_sigchld", "this_thread", "dumpable"])
+def test_a_bad_flag_refuses_the_whole_of_set(shell: Shell, key: str) -> None:
+    shell.run("spawn name=web rss=30M")
+    with shell.refused(errno.EINVAL, f"{key}=maybe: accepted: yes, no."):
+        shell.run(f"set 100 rss=50M name=other {key}=maybe")
+
+
+@pytest.mark.parametrize("kind", ["at-exit", "frozen", "stuck"])
+def test_what_has_exited_cannot_be_held(shell: Shell, kind: str) -> None:
+    shell.run("spawn name=web")
+    shell.run("exit 100")
+    with shell.refused(errno.ESRCH, "100: has exited."):
+        shell.run(f"hold 100 {kind}")
+
+
 def test_help_has_a_line_for_each_command(shell: Shell) -> None:
     lines = shell.run("help").splitlines()
     assert [line.split()[0] for line in lines] == list(ctl.COMMANDS)
