@@ -52,7 +52,7 @@ def build(table: list[Row], kernel: str) -> Machine:
     for row in table:
         relative = made[-row.relative] if row.relative <= len(made) else None
         process = _create(machine, row, relative)
-        process.oom_score_adj = row.oom_score_adj
+        machine.change_oom_score_adj(process, row.oom_score_adj)
         machine.join_memcg(process, machine.make_memcg(row.memcg))
         if not process.is_kthread:
             for _ in range(row.threads - 1):

@@ -19,6 +19,7 @@ from fakeproc.kernel.log import KernelLog, Level
 from fakeproc.kernel.memcg import Memcg
 from fakeproc.kernel.oom import OomRequest, Verdict
 from fakeproc.kernel.profile import KernelConfig, Profile
+from fakeproc.kernel.ranking import Rankings
 from fakeproc.kernel.reaper import Reaper
 from fakeproc.kernel.sysctl import SysctlTable
 from fakeproc.kernel.task import (
@@ -119,6 +120,12 @@ class Machine:
         self.log = KernelLog()
         self.now_ns = 0
         self.deprecated_warned = False
+        self.rankings = Rankings()
+        """Who has the most points, kept up to date by `_changed`."""
+        self.marked: dict[Process, None] = {}
+        """Who has been marked as a victim and may still be dying."""
+        self.oom_origins: dict[Process, None] = {}
+        """Who is to be chosen first of all (oom_flag_origin)."""
         self.processes: dict[int, Process] = {}
         """Thread groups by pid, in order of creation; a zombie stays until it is reaped."""
         self.used = MemorySizes()
@@ -127,6 +134,7 @@ class Machine:
         self._first_pid = first_pid
         self._next_pid = first_pid
         self._next_sequence = 0
+        self._in_vfork: dict[Thread, None] = {}
         self._next_mm_id = 1
         self.forks = 0
         """Tasks created since boot (`processes` of /proc/stat)."""
@@ -246,6 +254,7 @@ class Machine:
     def set_kernel(self, config: KernelConfig) -> None:
         """Go on as another kernel, with the same tasks."""
         self.config = config
+        self.rankings.forget()
 
     def store_sysctl(self, name: str, data: bytes) -> int:
         """Write to a file under /proc/sys; return the bytes taken."""
@@ -264,6 +273,7 @@ class Machine:
     def change_oom_score_adj(self, process: Process, value: int) -> None:
         """Set the value of one process: no checks, no sharers."""
         process.oom_score_adj = value
+        self.rankings.changed(process)
 
     def oom_adj(self, process: Process) -> int:
         """Return what oom_adj reads."""
@@ -382,14 +392,19 @@ class Machine:
         """Make a memcg, and those above it; return it, also if it is there already."""
         group = self.root_memcg
         for name in filter(None, path.split("/")):
-            group = group.children.setdefault(name, Memcg(name, group))
+            if name not in group.children:
+                group.children[name] = Memcg(name, group)
+                self.rankings.forget(oom.is_about_a_memcg)
+            group = group.children[name]
         return group
 
     def join_memcg(self, process: Process, memcg: Memcg) -> None:
         """Move a process to a memcg, behind those that are there already."""
         del process.memcg.members[process]
-        memcg.members[process] = None
         process.memcg = memcg
+        self._attach(process)
+        # Whoever shares its mm may belong to another group now (mm->owner, until 5.3).
+        self._mm_changed(process.mm)
 
     # -- Creating tasks ------------------------------------------------------------
 
@@ -474,6 +489,12 @@ class Machine:
         self._account(mm.sizes, -1)
         mm.sizes = replace(sizes)
         self._account(mm.sizes, +1)
+        self._mm_changed(mm)
+
+    def hide(self, mm: Mm) -> None:
+        """Take an mm out of the OOM killer's sight for good (MMF_OOM_SKIP)."""
+        mm.hidden = True
+        self._mm_changed(mm)
 
     def set_credentials(self, threads: Iterable[Thread], credentials: Credentials) -> None:
         """Change user, group and capabilities of tasks; dumpable stays as it is.
@@ -482,6 +503,7 @@ class Machine:
         """
         for thread in threads:
             thread.credentials = credentials
+            self.rankings.changed(thread.process)
 
     def rename(self, thread: Thread, name: str) -> None:
         """Change a task's name, as prctl(PR_SET_NAME) does."""
@@ -580,8 +602,7 @@ class Machine:
     def _new_process(self, real_parent: Thread | None, pid: int) -> Process:
         memcg = real_parent.process.memcg if real_parent else self.root_memcg
         process = Process(pid, self._next_sequence, real_parent, memcg)
-        memcg.members[process] = None
-        self._next_sequence += 1
+        self._attach(process)
         self.processes[pid] = process
         self._new_thread(process, real_parent, pid)
         if real_parent is not None:
@@ -589,6 +610,12 @@ class Machine:
             process.session = real_parent.process.session
             process.pgrp = real_parent.process.pgrp
         return process
+
+    def _attach(self, process: Process) -> None:
+        """Put a process behind those that its memcg has already."""
+        process.attached = self._next_sequence
+        self._next_sequence += 1
+        process.memcg.members[process] = None
 
     def _new_thread(self, process: Process, creator: Thread | None, tid: int) -> Thread:
         thread = Thread(
@@ -618,14 +645,15 @@ class Machine:
         process.oom_score_adj = creator.process.oom_score_adj
         process.oom_score_adj_min = creator.process.oom_score_adj_min
         process.ignores_sigchld = creator.process.ignores_sigchld
+        if flags.vfork:
+            thread.vfork_parent, creator.vfork_child = creator, thread
+            self._in_vfork[thread] = None
+            creator.state = State.DISK_SLEEP
         if flags.vm:
             self._join_mm(thread, creator.mm)
             creator.mm.multiprocess |= not flags.vfork
         else:
             self._join_mm(thread, self._copy_mm(creator.mm))
-        if flags.vfork:
-            thread.vfork_parent, creator.vfork_child = creator, thread
-            creator.state = State.DISK_SLEEP
         return process
 
     def _able(self, thread: Thread) -> Thread:
@@ -652,6 +680,7 @@ class Machine:
         thread.mm = mm
         mm.users += 1
         mm.processes[thread.process] = None
+        self._ranked_anew(thread)
 
     def _leave_mm(self, thread: Thread) -> None:
         """Give up the mm, and wake a creator that waits for that (mm_release)."""
@@ -663,10 +692,34 @@ class Machine:
             if not mm.users:
                 self._account(mm.sizes, -1)
                 mm.hidden = True
+            self._mm_changed(mm)
         creator = thread.vfork_parent
         if creator is not None:
             creator.state = State.SLEEPING
-            creator.vfork_child = thread.vfork_parent = None
+            self._end_vfork(thread)
+        self._ranked_anew(thread)
+
+    def _ranked_anew(self, thread: Thread) -> None:
+        """Note that a task has another mm, or none: it counts for others too.
+
+        A vforked child is exempt as long as its real parent has the same mm.
+        """
+        self.rankings.changed(thread.process)
+        for child in self._in_vfork:
+            if child.process.real_parent is thread:
+                self.rankings.changed(child.process)
+
+    def _mm_changed(self, mm: Mm | None) -> None:
+        for process in mm.processes if mm else ():
+            self.rankings.changed(process)
+
+    def _end_vfork(self, child: Thread) -> None:
+        """Let a vforked child and its creator go separate ways."""
+        creator = child.vfork_parent
+        if creator is not None:
+            creator.vfork_child = child.vfork_parent = None
+            del self._in_vfork[child]
+            self.rankings.changed(child.process)
 
     def _exec(
         self, thread: Thread, name: str, sizes: MemorySizes, cmdline: tuple[bytes, ...]
@@ -718,8 +771,7 @@ class Machine:
     def _stop_waiting(self, thread: Thread) -> None:
         """Leave a vfork child on its own: its creator was killed while it waited."""
         if thread.vfork_child is not None:
-            thread.vfork_child.vfork_parent = None
-            thread.vfork_child = None
+            self._end_vfork(thread.vfork_child)
 
     def _reparent_children(self, process: Process, survivor: Thread | None) -> None:
         """Give the children of exited threads to a living thread of the group, or to init."""
@@ -730,6 +782,7 @@ class Machine:
             new_parent = survivor or self.init.leader
             del process.children[child]
             child.real_parent = new_parent
+            self.rankings.changed(child)
             new_parent.process.children[child] = None
 
     def _deliver(self, process: Process, number: int) -> bool:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The OOM killer: out_of_memory, selection, killing.
 
-It reads top to bottom as the kernel's does: `out_of_memory` is the entry, `_select` finds
+It reads top to bottom as the kernel's does: `out_of_memory` is the entry, `select` finds
 the victim, `_kill` kills it with everybody on its mm, and `mark_victim` is what being a
 victim means.  What it prints is in `fakeproc.kernel.oom_report`.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fakeproc.kernel import oom_report
@@ -18,6 +19,7 @@ from fakeproc.kernel.badness import OOM_SCORE_ADJ_MIN, badness
 from fakeproc.kernel.dying import current_is_dying, will_free_mem
 from fakeproc.kernel.log import Level
 from fakeproc.kernel.memcg import Memcg
+from fakeproc.kernel.ranking import NO_CANDIDATE, PlaceOf, Ranking, from_the_end
 from fakeproc.kernel.task import Mm, Process, Thread
 
 if TYPE_CHECKING:
@@ -135,7 +137,7 @@ def decide(machine: Machine, request: OomRequest) -> Decision:
         # It was not rated: its score prints as 0.
         message = "Out of memory (oom_kill_allocating_task)"
         return _unless_dying(machine, current.process, 0, message)
-    selection = _select(machine, request)
+    selection = select(machine, request)
     if selection.aborted:
         return Decision(Outcome.WAITING)
     if selection.process is None:
@@ -220,35 +222,113 @@ def _nobody(machine: Machine, request: OomRequest) -> Verdict:
 # -- Selection ---------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Selection:
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the search for a victim came to."""
+
     process: Process | None = None
     points: int = 0
     aborted: bool = False
+    """An earlier victim is still dying."""
 
 
-def _select(machine: Machine, request: OomRequest) -> _Selection:
-    """Walk the candidates; the largest wins (select_bad_process)."""
-    best = _Selection()
+def select(machine: Machine, request: OomRequest) -> Selection:
+    """Find who has the most points (select_bad_process), as `select_by_walk` does."""
+    marked = [p for p in _marked(machine, request) if not request.is_sysrq]
+    if any(_inflight(machine, process) is _Inflight.ABORT for process in marked):
+        return Selection(aborted=True)
+    passed_over = {p for p in marked if _inflight(machine, p) is _Inflight.SKIP}
+    origins = [p for p in machine.oom_origins if p not in passed_over]
+    if origins := [p for p in origins if is_candidate(request, p)]:
+        # Each overwrites the one before.
+        return Selection(max(origins, key=place_in(request)), request.totalpages)
+    process = ranking(machine, request).first(lambda process: process not in passed_over)
+    if process is None:
+        return Selection()
+    return Selection(process, badness_in(machine, request, process) or 0)
+
+
+def select_by_walk(machine: Machine, request: OomRequest) -> Selection:
+    """Find the same as the kernel does: walk the candidates; the largest wins."""
+    best = Selection()
     origin = False
     last_wins = _tie(machine, request) == "last"
     for process in candidates(machine, request):
         if not request.is_sysrq:
             inflight = _inflight(machine, process)
             if inflight is _Inflight.ABORT:
-                return _Selection(aborted=True)
+                return Selection(aborted=True)
             if inflight is _Inflight.SKIP:
                 continue
         if process.oom_origin:
-            best, origin = _Selection(process, request.totalpages), True
+            best, origin = Selection(process, request.totalpages), True
             continue
         points = badness_in(machine, request, process)
         if points is None or origin:
             continue
         better = best.process is None or points > best.points
         if better or (last_wins and points == best.points):
-            best = _Selection(process, points)
+            best = Selection(process, points)
     return best
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What two requests must have in common to rank the candidates alike."""
+
+    memcg: Memcg | None
+    totalpages: int
+
+
+def is_about_a_memcg(scope: object) -> bool:
+    """Say whether the order of groups matters to a ranking of this scope."""
+    return isinstance(scope, _Scope) and scope.memcg is not None
+
+
+def ranking(machine: Machine, request: OomRequest) -> Ranking:
+    """Return the candidates by their points, those with as many in the order of the walk."""
+
+    def make() -> Ranking:
+        place_of = place_in(request)
+        if _tie(machine, request) == "last":
+            place_of = from_the_end(place_of)
+        made = Ranking(machine.processes, partial(badness_in, machine, request), place_of)
+        made.fill(candidates(machine, request))
+        return made
+
+    return machine.rankings.of(_Scope(request.memcg, request.totalpages), make)
+
+
+def _marked(machine: Machine, request: OomRequest) -> list[Process]:
+    """Return the candidates that have been marked as victims."""
+    for process in [p for p in machine.marked if _is_over(p)]:
+        del machine.marked[process]
+    return [process for process in machine.marked if is_candidate(request, process)]
+
+
+def _is_over(victim: Process) -> bool:
+    """Say whether no later OOM has to wait for this victim any more, nor pass over it."""
+    mm = victim.oom_mm
+    gone = victim.reaped or victim.is_zombie
+    return gone and not victim.oom_victims and (mm is None or mm.hidden)
+
+
+def is_candidate(request: OomRequest, process: Process) -> bool:
+    """Say whether the OOM is about this process."""
+    return request.memcg is None or request.memcg in process.memcg.ancestors()
+
+
+def place_in(request: OomRequest) -> PlaceOf:
+    """Return what tells a process's place in the walk: by creation, or group by group."""
+    if request.memcg is None:
+        return lambda process: process.sequence
+    groups = {group: number for number, group in enumerate(request.memcg.subtree())}
+
+    def place_of(process: Process) -> int:
+        number = groups.get(process.memcg)
+        return NO_CANDIDATE if number is None else number << 40 | process.attached
+
+    return place_of
 
 
 def candidates(machine: Machine, request: OomRequest) -> Iterable[Process]:
@@ -380,7 +460,7 @@ def _kill_sharers(machine: Machine, victim: Thread, mm: Mm, verdict: Verdict) ->
             continue
         may_reap = may_reap and not spared.keeps_reaper_away
         if spared.hides_mm:
-            mm.hidden = True
+            machine.hide(mm)
             machine.printk(
                 Level.INFO,
                 f"oom killer {victim.tid} ({victim.comm}) has mm pinned by "
@@ -465,6 +545,7 @@ def mark_victim(machine: Machine, thread: Thread) -> None:
         return
     thread.memdie = True
     process = thread.process
+    machine.marked[process] = None
     if machine.profile.inflight_rule == "oom_mm, SKIP skipped":
         process.oom_mm = process.oom_mm or thread.mm
     else:

@@ -96,7 +96,7 @@ class Reaper:
             f"file-rss:{sizes.file_pages * PAGE_KIB}kB, "
             f"shmem-rss:{sizes.shmem_pages * PAGE_KIB}kB",
         )
-        mm.hidden = True
+        self._machine.hide(mm)
         thread.oom_reaped = True
         self._done_with(thread)
 
@@ -107,13 +107,13 @@ class Reaper:
         )
         rule = self._machine.profile.reaper_after
         if rule == "set SKIP":
-            mm.hidden = True
+            self._machine.hide(mm)
         elif rule.endswith("give up on 2nd"):
             if mm.not_reapable:
                 self._machine.printk(
                     Level.INFO, f"oom_reaper: giving up pid:{thread.tid} ({thread.comm})"
                 )
-                mm.hidden = True
+                self._machine.hide(mm)
             mm.not_reapable = True
         self._done_with(thread)
         return True

@@ -232,6 +232,8 @@ class Process:
     """Place in the order of creation, the order of for_each_process."""
     real_parent: Thread | None
     memcg: Memcg
+    attached: int = 0
+    """Place in the order in which processes joined their memcg."""
     oom_score_adj: int = 0
     oom_score_adj_min: int = 0
     threads: list[Thread] = field(default_factory=list)
