@@ -35,7 +35,7 @@ def dump_process(process: Process) -> dict[str, Any]:
     values = {
         field.name: getattr(process, field.name)
         for field in dataclasses.fields(process)
-        if field.name not in ("real_parent", "threads", "children")
+        if field.name not in ("real_parent", "leader") and not field.name.startswith("_")
     }
     parent = process.real_parent
     return values | {
@@ -75,8 +75,8 @@ def dump_thread(thread: Thread) -> dict[str, Any]:
 
 
 def dump_mm(mm: Mm) -> dict[str, Any]:
-    values = {field.name: getattr(mm, field.name) for field in dataclasses.fields(mm)}
-    return values | {
+    names = [f.name for f in dataclasses.fields(mm) if not f.name.startswith("_")]
+    return {name: getattr(mm, name) for name in names} | {
         "sizes": dataclasses.astuple(mm.sizes),
         "processes": [process.pid for process in mm.processes],
     }

@@ -308,7 +308,7 @@ def test_ps_prints_a_table(run: Run, mounted: Mounted) -> None:
     lines = run("ps", mounted.path).stdout.splitlines()
     assert tuple(lines[0].split()) == COLUMNS
     rows = {line.split()[0]: line.split() for line in lines[1:]}
-    assert rows["100012"][:7] == ["100012", "100012", "1000", "17", "2", "960M", "0k"]
+    assert rows["100012"][:7] == ["100012", "100012", "1000", "11", "2", "960M", "0k"]
     assert rows["100012"][7:] == ["0", "93", "S", "app-helper"]
     assert rows["100011"][:2] == ["100011", "100008"]
     assert rows["100000"][3:5] == ["-", "0"]
@@ -322,7 +322,7 @@ def test_ps_prints_json(run: Run, mounted: Mounted) -> None:
         "pid": 100013,
         "tgid": 100013,
         "uid": 1000,
-        "mm": 19,
+        "mm": 13,
         "sharers": 1,
         "rss": 2 * 1024**3,
         "swap": 500 * 1024**2,

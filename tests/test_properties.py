@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import stat
 from collections import Counter
@@ -230,9 +229,7 @@ def check_address_spaces(machine: Machine, threads: list[Thread]) -> None:
         assert mm.users == len(on_it)
         assert set(mm.processes) == {thread.process for thread in on_it}
         assert mm.sizes.problem() == ""
-        for field in dataclasses.fields(used):
-            total = getattr(used, field.name) + getattr(mm.sizes, field.name)
-            setattr(used, field.name, total)
+        used += mm.sizes
     assert machine.used == used
 
 

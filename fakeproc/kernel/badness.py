@@ -31,18 +31,23 @@ def counted_pages(profile: Profile, sizes: MemorySizes, cpus: int) -> int:
     each kind without what the CPUs have not yet handed in, which they do in batches.
     Here pages come one at a time to one CPU, as in the recordings of 6.18.
     """
+    if not profile.rss_in_batches:
+        return sizes.rss_pages + sizes.swap_entries + sizes.pagetable_pages
     kinds = (sizes.anon_pages, sizes.file_pages, sizes.shmem_pages, sizes.swap_entries)
-    batch = max(32, 2 * cpus) if profile.rss_in_batches else 1
+    batch = max(32, 2 * cpus)
     return sum(pages // batch * batch for pages in kinds) + sizes.pagetable_pages
 
 
 def why_never(profile: Profile, process: Process) -> str | None:
     """Return why the process must not be chosen, in words, or None when it may be."""
+    return _why_never(profile, process, process.find_mm_thread())
+
+
+def _why_never(profile: Profile, process: Process, thread: Thread | None) -> str | None:
     if process.is_global_init:
         return "is init"
     if process.is_kthread:
         return "is a kernel thread"
-    thread = process.find_mm_thread()
     if thread is None or thread.mm is None:
         return "has no memory: it has exited"
     if process.oom_score_adj == OOM_SCORE_ADJ_MIN:
@@ -63,7 +68,7 @@ def badness(profile: Profile, process: Process, totalpages: int, cpus: int) -> i
     and tasks in vfork (patch 4).
     """
     thread = process.find_mm_thread()
-    if why_never(profile, process) is not None or thread is None or thread.mm is None:
+    if thread is None or thread.mm is None or _why_never(profile, process, thread) is not None:
         return None
     points = counted_pages(profile, thread.mm.sizes, cpus)
     # Removed in 4.17: root's processes were thought to be worth more.

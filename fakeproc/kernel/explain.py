@@ -80,5 +80,5 @@ def _dying_with(machine: Machine, request: OomRequest, victim: Process) -> list[
 
 
 def _unspared_sharers(machine: Machine, process: Process) -> list[Process]:
-    sharers = process.mm.processes if process.mm else {}
+    sharers = process.mm.processes if process.mm else ()
     return [p for p in sharers if p is not process and oom.is_spared(machine, p) is None]

@@ -12,6 +12,7 @@ import errno
 import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from fakeproc.kernel import badness, capability, oom, oom_adj
 from fakeproc.kernel.errors import Refused
@@ -41,6 +42,8 @@ FIRST_PID = 100_000
 """Where simulated pids begin, so that a stray kill(2) hits no process of the host."""
 
 PTRS_PER_TABLE = 512
+
+_NO_MEMORY = MemorySizes()
 
 # Signals whose default action is not to end the process.
 _IGNORED = {signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH}
@@ -93,9 +96,6 @@ class CloneFlags:
     """CLONE_PARENT: the creator's parent becomes the parent."""
 
 
-FORK = CloneFlags()
-
-
 class Machine:
     """A kernel of some generation with its tasks, its memory, its clock and its log."""
 
@@ -111,7 +111,6 @@ class Machine:
         self.config = config or KernelConfig()
         self.hardware = hardware or Hardware()
         self.build = build or Build()
-        self.root_memcg = Memcg()
         self.reaper = Reaper(self)
         self.last_verdict: Verdict | None = None
         self.panicked = ""
@@ -128,14 +127,16 @@ class Machine:
         """Who is to be chosen first of all (oom_flag_origin)."""
         self.processes: dict[int, Process] = {}
         """Thread groups by pid, in order of creation; a zombie stays until it is reaped."""
+        self.root_memcg = Memcg(everybody=self.processes)
         self.used = MemorySizes()
         """The sum over all address spaces."""
-        self._threads: dict[int, Thread] = {}
+        self._other_threads: dict[int, Thread] = {}
+        """The threads that are no leaders, by tid."""
         self._first_pid = first_pid
         self._next_pid = first_pid
-        self._next_sequence = 0
+        self._last_number = 0
+        """Numbers processes, mms and attachments, each as it comes."""
         self._in_vfork: dict[Thread, None] = {}
-        self._next_mm_id = 1
         self.forks = 0
         """Tasks created since boot (`processes` of /proc/stat)."""
         self.last_pid = 0
@@ -184,14 +185,15 @@ class Machine:
 
     def thread(self, tid: int) -> Thread:
         """Return the task with this tid; ESRCH if there is none."""
-        try:
-            return self._threads[tid]
-        except KeyError:
-            raise Refused(errno.ESRCH, f"{tid}: no such task.") from None
+        thread = self.find_thread(tid)
+        if thread is None:
+            raise Refused(errno.ESRCH, f"{tid}: no such task.")
+        return thread
 
     def find_thread(self, tid: int) -> Thread | None:
         """Return the task with this tid, or None."""
-        return self._threads.get(tid)
+        process = self.processes.get(tid)
+        return process.leader if process else self._other_threads.get(tid)
 
     def process(self, pid: int) -> Process:
         """Return the thread group with this pid; ESRCH if there is none."""
@@ -203,11 +205,11 @@ class Machine:
     @property
     def thread_count(self) -> int:
         """Tasks there are, zombies included (the total of loadavg)."""
-        return len(self._threads)
+        return len(self.processes) + len(self._other_threads)
 
     def threads(self) -> Iterable[Thread]:
-        """Return all tasks."""
-        return self._threads.values()
+        """Return all tasks, process by process."""
+        return (thread for process in self.processes.values() for thread in process.threads)
 
     def printk(self, level: Level, text: str) -> None:
         """Write to the kernel log."""
@@ -400,9 +402,10 @@ class Machine:
 
     def join_memcg(self, process: Process, memcg: Memcg) -> None:
         """Move a process to a memcg, behind those that are there already."""
-        del process.memcg.members[process]
+        process.memcg.detach(process)
         process.memcg = memcg
-        self._attach(process)
+        process.attached = self._next_number()
+        memcg.attach(process)
         # Whoever shares its mm may belong to another group now (mm->owner, until 5.3).
         self._mm_changed(process.mm)
 
@@ -426,10 +429,12 @@ class Machine:
         sizes = sizes or default_sizes()
         self._require_memory(sizes)
         creator = self._able(parent or self.init.leader)
-        process = self._fork_process(creator, FORK, pid)
+        self._require_mm(creator)
+        process = self._new_child(creator, creator, self._allocate_pid(pid))
         process.pgrp = process.session = process.pid
         process.leader.credentials = credentials or creator.credentials
-        self._exec(process.leader, name, sizes, cmdline)
+        # One number for both takes less memory.
+        self._exec(process.leader, name, sizes, cmdline, mm_id=process.sequence)
         return process
 
     def clone(self, creator: Thread, flags: CloneFlags, *, pid: int | None = None) -> Process:
@@ -447,6 +452,8 @@ class Machine:
         if process.is_kthread:
             raise Refused(errno.EINVAL, f"{creator.tid}: a kernel thread has no threads.")
         thread = self._new_thread(process, creator, self._allocate_pid(tid))
+        process.add_thread(thread)
+        self._other_threads[thread.tid] = thread
         if creator.mm is not None:
             self._join_mm(thread, creator.mm)
         return thread
@@ -486,9 +493,8 @@ class Machine:
     def resize(self, mm: Mm, sizes: MemorySizes) -> None:
         """Give an address space other sizes; ENOMEM when the growth does not fit."""
         self._require_memory(sizes, instead_of=mm.sizes)
-        self._account(mm.sizes, -1)
-        mm.sizes = replace(sizes)
-        self._account(mm.sizes, +1)
+        self.used = self.used - mm.sizes + sizes
+        mm.sizes = sizes
         self._mm_changed(mm)
 
     def hide(self, mm: Mm) -> None:
@@ -537,12 +543,10 @@ class Machine:
         if not process.is_zombie:
             raise Refused(errno.EAGAIN, f"{process.pid}: still has a living thread.")
         process.reaped = True
-        for thread in process.threads:
-            del self._threads[thread.tid]
         del self.processes[process.pid]
-        del process.memcg.members[process]
+        process.memcg.detach(process)
         if process.real_parent is not None:
-            del process.real_parent.process.children[process]
+            process.real_parent.process.remove_child(process)
         return process.exit_code
 
     def kill(self, caller: Caller, process: Process, number: int) -> bool:
@@ -575,18 +579,20 @@ class Machine:
         init = self._new_process(None, 1)
         init.leader.credentials = Credentials(0, 0, self.full_capabilities)
         init.pgrp = init.session = 1
-        self._exec(init.leader, init_comm, default_sizes(), (b"/sbin/init",))
+        self._exec(init.leader, init_comm, default_sizes(), (b"/sbin/init",), mm_id=1)
         kthreadd = self._new_process(None, 2)
         kthreadd.is_kthread = True
         kthreadd.leader.credentials = init.leader.credentials
         kthreadd.leader.comm = "kthreadd"
+        # From the start, so that the first OOM of a large machine need not look at everybody.
+        oom.ranking(self, OomRequest(self.hardware.totalpages))
 
     def _allocate_pid(self, wanted: int | None) -> int:
         pid_max = self.sysctls["kernel/pid_max"]
         if wanted is not None:
             if not 0 < wanted < pid_max:
                 raise Refused(errno.EINVAL, f"pid={wanted}: accepted are 1 to {pid_max - 1}.")
-            if wanted in self._threads:
+            if self.find_thread(wanted):
                 raise Refused(errno.EEXIST, f"pid={wanted}: is taken.")
             return wanted
         first = min(self._first_pid, pid_max - 1)
@@ -595,27 +601,26 @@ class Machine:
                 self._next_pid = first
             pid = self._next_pid
             self._next_pid += 1
-            if pid not in self._threads:
+            if self.find_thread(pid) is None:
                 return pid
         raise Refused(errno.EAGAIN, f"every pid from {first} to {pid_max - 1} is taken.")
 
     def _new_process(self, real_parent: Thread | None, pid: int) -> Process:
         memcg = real_parent.process.memcg if real_parent else self.root_memcg
-        process = Process(pid, self._next_sequence, real_parent, memcg)
-        self._attach(process)
+        number = self._next_number()
+        process = Process(pid, number, real_parent, memcg, attached=number)
+        memcg.attach(process)
         self.processes[pid] = process
-        self._new_thread(process, real_parent, pid)
+        process.leader = self._new_thread(process, real_parent, pid)
         if real_parent is not None:
-            real_parent.process.children[process] = None
+            real_parent.process.add_child(process)
             process.session = real_parent.process.session
             process.pgrp = real_parent.process.pgrp
         return process
 
-    def _attach(self, process: Process) -> None:
-        """Put a process behind those that its memcg has already."""
-        process.attached = self._next_sequence
-        self._next_sequence += 1
-        process.memcg.members[process] = None
+    def _next_number(self) -> int:
+        self._last_number += 1
+        return self._last_number
 
     def _new_thread(self, process: Process, creator: Thread | None, tid: int) -> Thread:
         thread = Thread(
@@ -625,35 +630,42 @@ class Machine:
             creator.credentials if creator else Credentials(),
             self.now_ns,
         )
-        process.threads.append(thread)
-        self._threads[tid] = thread
         self.forks += 1
         self.last_pid = tid
         return thread
 
-    def _fork_process(self, creator: Thread, flags: CloneFlags, pid: int | None) -> Process:
+    def _require_mm(self, creator: Thread) -> Mm:
         if creator.process.is_kthread or creator.mm is None:
             raise Refused(errno.EINVAL, f"{creator.tid}: has no mm, so it cannot fork.")
-        parent = creator.process.real_parent if flags.parent else creator
-        process = self._new_process(parent, self._allocate_pid(pid))
-        thread = process.leader
-        thread.comm = creator.comm
-        thread.credentials = creator.credentials
+        return creator.mm
+
+    def _new_child(self, creator: Thread, parent: Thread | None, pid: int) -> Process:
+        """Create a process with all that a child inherits, but for the mm."""
+        process = self._new_process(parent, pid)
+        process.leader.comm = creator.comm
+        process.leader.credentials = creator.credentials
         process.pgrp, process.session = creator.process.pgrp, creator.process.session
         # Both fields are inherited; under CLONE_VM they are copied again from 5.10 on,
         # which makes a difference only to a write that races with the clone.
         process.oom_score_adj = creator.process.oom_score_adj
         process.oom_score_adj_min = creator.process.oom_score_adj_min
         process.ignores_sigchld = creator.process.ignores_sigchld
+        return process
+
+    def _fork_process(self, creator: Thread, flags: CloneFlags, pid: int | None) -> Process:
+        mm = self._require_mm(creator)
+        parent = creator.process.real_parent if flags.parent else creator
+        process = self._new_child(creator, parent, self._allocate_pid(pid))
+        thread = process.leader
         if flags.vfork:
             thread.vfork_parent, creator.vfork_child = creator, thread
             self._in_vfork[thread] = None
             creator.state = State.DISK_SLEEP
         if flags.vm:
-            self._join_mm(thread, creator.mm)
-            creator.mm.multiprocess |= not flags.vfork
+            self._join_mm(thread, mm)
+            mm.multiprocess |= not flags.vfork
         else:
-            self._join_mm(thread, self._copy_mm(creator.mm))
+            self._join_mm(thread, self._copy_mm(mm))
         return process
 
     def _able(self, thread: Thread) -> Thread:
@@ -667,19 +679,13 @@ class Machine:
         return thread
 
     def _copy_mm(self, mm: Mm) -> Mm:
-        copy = Mm(self._new_mm_id(), cmdline=mm.cmdline, dumpable=mm.dumpable)
-        copy.sizes = replace(mm.sizes)
-        self._account(copy.sizes, +1)
-        return copy
-
-    def _new_mm_id(self) -> int:
-        self._next_mm_id += 1
-        return self._next_mm_id - 1
+        self.used += mm.sizes
+        return Mm(self._next_number(), mm.sizes, cmdline=mm.cmdline, dumpable=mm.dumpable)
 
     def _join_mm(self, thread: Thread, mm: Mm) -> None:
         thread.mm = mm
         mm.users += 1
-        mm.processes[thread.process] = None
+        mm.add_process(thread.process)
         self._ranked_anew(thread)
 
     def _leave_mm(self, thread: Thread) -> None:
@@ -688,9 +694,9 @@ class Machine:
         if mm is not None:
             mm.users -= 1
             if thread.process.mm is not mm:
-                del mm.processes[thread.process]
+                mm.remove_process(thread.process)
             if not mm.users:
-                self._account(mm.sizes, -1)
+                self.used -= mm.sizes
                 mm.hidden = True
             self._mm_changed(mm)
         creator = thread.vfork_parent
@@ -722,11 +728,16 @@ class Machine:
             self.rankings.changed(child.process)
 
     def _exec(
-        self, thread: Thread, name: str, sizes: MemorySizes, cmdline: tuple[bytes, ...]
+        self,
+        thread: Thread,
+        name: str,
+        sizes: MemorySizes,
+        cmdline: tuple[bytes, ...],
+        mm_id: int | None = None,
     ) -> None:
         self._leave_mm(thread)
-        mm = Mm(self._new_mm_id(), replace(sizes), cmdline=cmdline or (encode_name(name),))
-        self._account(mm.sizes, +1)
+        mm = Mm(mm_id or self._next_number(), sizes, cmdline=cmdline or _default_cmdline(name))
+        self.used += sizes
         self._join_mm(thread, mm)
         self.rename(thread, name)
 
@@ -760,8 +771,8 @@ class Machine:
         self._leave_mm(thread)
         self._stop_waiting(thread)
         if not thread.is_leader:
-            process.threads.remove(thread)
-            del self._threads[thread.tid]
+            process.remove_thread(thread)
+            del self._other_threads[thread.tid]
         survivor = next((other for other in process.threads if other.alive), None)
         self._reparent_children(process, survivor)
         parent = process.real_parent
@@ -780,10 +791,10 @@ class Machine:
             if parent is not None and parent.alive and parent.process is process:
                 continue
             new_parent = survivor or self.init.leader
-            del process.children[child]
+            process.remove_child(child)
             child.real_parent = new_parent
             self.rankings.changed(child)
-            new_parent.process.children[child] = None
+            new_parent.process.add_child(child)
 
     def _deliver(self, process: Process, number: int) -> bool:
         if number in _IGNORED:
@@ -799,22 +810,11 @@ class Machine:
         self.exit_group(process, number)
         return True
 
-    def _account(self, sizes: MemorySizes, sign: int) -> None:
-        used = self.used
-        used.total_vm_pages += sign * sizes.total_vm_pages
-        used.anon_pages += sign * sizes.anon_pages
-        used.file_pages += sign * sizes.file_pages
-        used.shmem_pages += sign * sizes.shmem_pages
-        used.swap_entries += sign * sizes.swap_entries
-        used.pte_pages += sign * sizes.pte_pages
-        used.pmd_pages += sign * sizes.pmd_pages
-        used.mlocked_pages += sign * sizes.mlocked_pages
-
     def _require_memory(self, sizes: MemorySizes, instead_of: MemorySizes | None = None) -> None:
         problem = sizes.problem()
         if problem:
             raise Refused(errno.EINVAL, f"memory: {problem}.")
-        before = instead_of or MemorySizes()
+        before = instead_of or _NO_MEMORY
         ram = sizes.ram_pages - before.ram_pages
         swap = sizes.swap_entries - before.swap_entries
         if ram > 0 and ram > self.free_pages:
@@ -826,6 +826,11 @@ class Machine:
                 errno.ENOMEM,
                 f"swap: {swap * 4} kB more, but {self.free_swap_entries * 4} kB are free.",
             )
+
+
+@lru_cache(maxsize=4096)
+def _default_cmdline(name: str) -> tuple[bytes, ...]:
+    return (encode_name(name),)
 
 
 def default_sizes() -> MemorySizes:

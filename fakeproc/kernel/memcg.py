@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from fakeproc.kernel.task import Process
 
 
 @dataclass(slots=True, eq=False, repr=False)
 class Memcg:
-    """A memory cgroup.  ``members`` are in the order in which they were attached."""
+    """A memory cgroup."""
 
     name: str = ""
     parent: Memcg | None = None
@@ -20,7 +21,9 @@ class Memcg:
     oom_group: bool = False
     """memory.oom.group (since 4.19): all members die together."""
     children: dict[str, Memcg] = field(default_factory=dict)
-    members: dict[Process, None] = field(default_factory=dict)
+    everybody: Mapping[int, Process] | None = None
+    """For the root: all processes of the machine.  It keeps no list of its own."""
+    _members: dict[Process, None] = field(default_factory=dict)
     oom_events: int = 0
     oom_kills: int = 0
     oom_group_kills: int = 0
@@ -35,6 +38,24 @@ class Memcg:
             return "/"
         above = self.parent.path
         return f"{above if above != '/' else ''}/{self.name}"
+
+    @property
+    def members(self) -> Collection[Process]:
+        """The processes in this very group, in the order in which they were attached."""
+        if self.everybody is None:
+            return self._members.keys()
+        own = [process for process in self.everybody.values() if process.memcg is self]
+        return sorted(own, key=attrgetter("attached"))
+
+    def attach(self, process: Process) -> None:
+        """Take in a process, behind those that are there already."""
+        if self.everybody is None:
+            self._members[process] = None
+
+    def detach(self, process: Process) -> None:
+        """Let a process go."""
+        if self.everybody is None:
+            del self._members[process]
 
     def subtree(self) -> Iterator[Memcg]:
         """Walk this group and those below, each before its children."""

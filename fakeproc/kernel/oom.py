@@ -307,10 +307,11 @@ def _marked(machine: Machine, request: OomRequest) -> list[Process]:
 
 
 def _is_over(victim: Process) -> bool:
-    """Say whether no later OOM has to wait for this victim any more, nor pass over it."""
+    """Say whether no later OOM will meet this victim, nor wait for it."""
+    if victim.reaped:
+        return True
     mm = victim.oom_mm
-    gone = victim.reaped or victim.is_zombie
-    return gone and not victim.oom_victims and (mm is None or mm.hidden)
+    return victim.is_zombie and not victim.oom_victims and (mm is None or mm.hidden)
 
 
 def is_candidate(request: OomRequest, process: Process) -> bool:

@@ -140,14 +140,8 @@ def _print_memcg(machine: Machine, memcg: Memcg, chosen: Process | None) -> None
 
 def memcg_sizes(memcg: Memcg) -> MemorySizes:
     """Add up what the members' address spaces hold, each once."""
-    total = MemorySizes()
-    for mm in {process.mm: None for process in memcg.processes()}:
-        if mm is not None:
-            total.anon_pages += mm.sizes.anon_pages
-            total.file_pages += mm.sizes.file_pages
-            total.shmem_pages += mm.sizes.shmem_pages
-            total.swap_entries += mm.sizes.swap_entries
-    return total
+    mms = {process.mm: None for process in memcg.processes()}
+    return sum((mm.sizes for mm in mms if mm is not None), MemorySizes())
 
 
 # -- The table of tasks ------------------------------------------------------------

@@ -55,7 +55,6 @@ class Ranking:
         self._points_of = points_of
         self._place_of = place_of
         self._heap: list[int] = []
-        self._most_entries = _MANY_CHANGES
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -65,7 +64,6 @@ class Ranking:
         entries = (self._entry_of(process) for process in candidates)
         self._heap = [entry for entry in entries if entry is not None]
         heapq.heapify(self._heap)
-        self._most_entries = 2 * len(self._heap) + _MANY_CHANGES
 
     def push(self, process: Process) -> None:
         """Take in what a process is now."""
@@ -73,7 +71,7 @@ class Ranking:
         if entry is None:
             return
         heapq.heappush(self._heap, entry)
-        if len(self._heap) > self._most_entries:
+        if len(self._heap) > 2 * len(self._processes) + _MANY_CHANGES:
             named = dict.fromkeys(map(self._process_of, self._heap))
             self.fill(process for process in named if process is not None)
 

@@ -9,6 +9,9 @@ of `fakeproc.kernel.machine.Machine`.
 
 from __future__ import annotations
 
+import operator
+import sys
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -114,9 +117,9 @@ class TaskCaller:
         return cls(thread.credentials, thread.tid, thread.process.pid, thread.comm, host_pid)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class MemorySizes:
-    """What an address space holds.  Pages of 4096 bytes, but for the two page-table sizes."""
+    """What an address space holds, in pages of 4096 bytes."""
 
     total_vm_pages: int = 0
     anon_pages: int = 0
@@ -143,29 +146,41 @@ class MemorySizes:
         """Everything of it that occupies RAM."""
         return self.rss_pages + self.pagetable_pages
 
+    def __add__(self, other: MemorySizes) -> MemorySizes:
+        return MemorySizes(*map(operator.add, self._values(), other._values()))
+
+    def __sub__(self, other: MemorySizes) -> MemorySizes:
+        return MemorySizes(*map(operator.sub, self._values(), other._values()))
+
     def problem(self) -> str:
         """Say what is impossible about these sizes, or nothing."""
-        for name in self.__slots__:
-            if getattr(self, name) < 0:
-                return f"{name} is negative"
+        if min(self._values()) < 0:
+            name = next(name for name in self.__slots__ if getattr(self, name) < 0)
+            return f"{name} is negative"
         if self.total_vm_pages < self.rss_pages + self.swap_entries:
             return "total_vm_pages is smaller than what is resident and swapped"
         return ""
+
+    def _values(self) -> tuple[int, ...]:
+        return _values_of(self)
+
+
+_values_of = operator.attrgetter(*MemorySizes.__slots__)
 
 
 @dataclass(slots=True, eq=False, repr=False)
 class Mm:
     """An address space.
 
-    ``users`` counts the threads on it (mm_users): the threads of all `processes`,
-    which are the thread groups that have at least one thread with this mm, in the
-    order in which they joined.
+    ``users`` counts the threads on it (mm_users): the threads of all `processes`.
     """
 
     id: int
     sizes: MemorySizes = field(default_factory=MemorySizes)
     users: int = 0
-    processes: dict[Process, None] = field(default_factory=dict)
+    # One process in nearly every case, and a dictionary takes more memory than all of this.
+    _only: Process | None = None
+    _several: dict[Process, None] | None = None
     cmdline: tuple[bytes, ...] = ()
     dumpable: bool = True
     multiprocess: bool = False
@@ -177,6 +192,29 @@ class Mm:
 
     def __repr__(self) -> str:
         return f"<Mm {self.id}, {self.users} users>"
+
+    @property
+    def processes(self) -> Collection[Process]:
+        """The thread groups with at least one thread on it, in the order in which they joined."""
+        if self._several is not None:
+            return self._several.keys()
+        return () if self._only is None else (self._only,)
+
+    def add_process(self, process: Process) -> None:
+        """Let a thread group use it; one that does already stays where it is."""
+        if self._several is not None:
+            self._several[process] = None
+        elif self._only is None:
+            self._only = process
+        elif process is not self._only:
+            self._several = {self._only: None, process: None}
+
+    def remove_process(self, process: Process) -> None:
+        """Take a thread group off again."""
+        if self._several is not None:
+            del self._several[process]
+        else:
+            self._only = None
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -225,7 +263,7 @@ class Thread:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Process:
-    """A thread group and its signal_struct.  ``threads`` begins with the leader."""
+    """A thread group and its signal_struct."""
 
     pid: int
     sequence: int
@@ -236,8 +274,11 @@ class Process:
     """Place in the order in which processes joined their memcg."""
     oom_score_adj: int = 0
     oom_score_adj_min: int = 0
-    threads: list[Thread] = field(default_factory=list)
-    children: dict[Process, None] = field(default_factory=dict)
+    leader: Thread = field(init=False)
+    """The thread group leader; it may have exited while others live."""
+    # Most have neither, and empty containers take memory as well.
+    _other_threads: list[Thread] | None = None
+    _children: dict[Process, None] | None = None
     is_kthread: bool = False
     group_exit: bool = False
     """SIGNAL_GROUP_EXIT: all of the group is on its way out, or gone."""
@@ -260,9 +301,36 @@ class Process:
         return f"<Process {self.pid} {self.comm!r}>"
 
     @property
-    def leader(self) -> Thread:
-        """The thread group leader; it may have exited while others live."""
-        return self.threads[0]
+    def threads(self) -> list[Thread]:
+        """The leader, and the others as they came."""
+        return [self.leader, *(self._other_threads or ())]
+
+    def add_thread(self, thread: Thread) -> None:
+        """Take in one more than the leader."""
+        if self._other_threads is None:
+            self._other_threads = []
+        self._other_threads.append(thread)
+
+    def remove_thread(self, thread: Thread) -> None:
+        """Let one go that is not the leader."""
+        if self._other_threads is not None:
+            self._other_threads.remove(thread)
+
+    @property
+    def children(self) -> Collection[Process]:
+        """The processes whose parent is a thread of this one, in order."""
+        return () if self._children is None else self._children.keys()
+
+    def add_child(self, child: Process) -> None:
+        """Become the parent of a process."""
+        if self._children is None:
+            self._children = {}
+        self._children[child] = None
+
+    def remove_child(self, child: Process) -> None:
+        """Be its parent no more."""
+        if self._children is not None:
+            del self._children[child]
 
     @property
     def comm(self) -> str:
@@ -281,6 +349,8 @@ class Process:
 
     def find_mm_thread(self) -> Thread | None:
         """Return the first thread that has an mm (find_lock_task_mm), or None."""
+        if self.leader.mm is not None:
+            return self.leader
         for thread in self.threads:
             if thread.mm is not None:
                 return thread
@@ -310,4 +380,6 @@ def encode_name(name: str) -> bytes:
 
 def truncate_comm(name: str) -> str:
     """Cut a name to what a task can bear, as prctl(PR_SET_NAME) and exec do."""
+    if len(name) <= COMM_LEN and name.isascii():
+        return sys.intern(name)  # many tasks have the same
     return encode_name(name)[:COMM_LEN].decode(errors="surrogateescape")

@@ -591,12 +591,8 @@ def test_users_and_processes_of_an_mm_are_those_of_a_plain_walk(machine: Machine
 
 def total_of(machine: Machine) -> MemorySizes:
     """Add up all address spaces, each once."""
-    total = MemorySizes()
-    for mm in {id(thread.mm): thread.mm for thread in machine.threads() if thread.mm}.values():
-        for field in dataclasses.fields(total):
-            value = getattr(total, field.name) + getattr(mm.sizes, field.name)
-            setattr(total, field.name, value)
-    return total
+    mms = {id(thread.mm): thread.mm for thread in machine.threads() if thread.mm}
+    return sum((mm.sizes for mm in mms.values()), MemorySizes())
 
 
 def test_memory_is_counted_once_for_each_mm(machine: Machine) -> None:
