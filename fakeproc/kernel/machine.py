@@ -25,6 +25,7 @@ from fakeproc.kernel.reaper import Reaper
 from fakeproc.kernel.sysctl import SysctlTable
 from fakeproc.kernel.task import (
     PAGE_BYTES,
+    PAGE_KIB,
     Caller,
     Credentials,
     Hold,
@@ -815,17 +816,16 @@ class Machine:
         if problem:
             raise Refused(errno.EINVAL, f"memory: {problem}.")
         before = instead_of or _NO_MEMORY
-        ram = sizes.ram_pages - before.ram_pages
-        swap = sizes.swap_entries - before.swap_entries
-        if ram > 0 and ram > self.free_pages:
-            raise Refused(
-                errno.ENOMEM, f"memory: {ram * 4} kB more, but {self.free_pages * 4} kB are free."
-            )
-        if swap > 0 and swap > self.free_swap_entries:
-            raise Refused(
-                errno.ENOMEM,
-                f"swap: {swap * 4} kB more, but {self.free_swap_entries * 4} kB are free.",
-            )
+        _require_free("memory", sizes.ram_pages - before.ram_pages, self.free_pages)
+        _require_free("swap", sizes.swap_entries - before.swap_entries, self.free_swap_entries)
+
+
+def _require_free(what: str, more_pages: int, free_pages: int) -> None:
+    if more_pages > free_pages:
+        raise Refused(
+            errno.ENOMEM,
+            f"{what}: {more_pages * PAGE_KIB} kB more, but {free_pages * PAGE_KIB} kB are free.",
+        )
 
 
 @lru_cache(maxsize=4096)
