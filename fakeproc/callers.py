@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import sizes_for
+from fakeproc.kernel.numa import ANYWHERE
 from fakeproc.kernel.task import Caller, Credentials, Process, TaskCaller, Thread, truncate_comm
 from fakeproc.procfs.session import Session
 
@@ -37,6 +38,8 @@ def host_status(tid: int) -> dict[str, str]:
 
 class HostCaller:
     """A `Caller` that is a task of the host; what the host says of it is read when asked."""
+
+    placement = ANYWHERE
 
     def __init__(self, credentials: Credentials, host_tid: int) -> None:
         self.credentials = credentials

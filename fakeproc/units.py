@@ -41,6 +41,25 @@ def parse_pages(text: str) -> int:
     return pages
 
 
+_DECIMAL = re.compile(r"-?\d{1,18}", re.ASCII)
+_HEXADECIMAL = re.compile(r"0[xX][0-9a-fA-F]{1,16}", re.ASCII)
+
+
+def parse_integer(key: str, text: str, low: int, high: int, *, hexadecimal: bool = False) -> int:
+    """Return a number of this range; EINVAL, with a sentence that names the key, if it is none.
+
+    It is decimal, or hexadecimal with 0x where that is allowed.
+    """
+    value = low - 1
+    if _DECIMAL.fullmatch(text):
+        value = int(text)
+    elif hexadecimal and _HEXADECIMAL.fullmatch(text):
+        value = int(text, 16)
+    if not low <= value <= high:
+        raise Refused(errno.EINVAL, f"{key}={text}: accepted is a number, {low} to {high}.")
+    return value
+
+
 def align(rows: list[list[str]]) -> str:
     """Return a table: columns flush right, but for the last one."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

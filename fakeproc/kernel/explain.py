@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from fakeproc.kernel import oom
 from fakeproc.kernel.badness import why_never
-from fakeproc.kernel.oom import OomRequest, Outcome
+from fakeproc.kernel.numa import why_not_eligible
+from fakeproc.kernel.oom import Decision, OomRequest, Outcome
 from fakeproc.kernel.task import Process
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Explanation:
     ranking: list[Candidate] = field(default_factory=list)
     """Those who could be chosen, most points first."""
     excluded: list[Candidate] = field(default_factory=list)
+    reason: str = ""
+    """What decided, where that was not the ranking."""
 
 
 def explain(machine: Machine, request: OomRequest) -> Explanation:
@@ -53,18 +56,39 @@ def explain(machine: Machine, request: OomRequest) -> Explanation:
     ranking.sort(key=lambda candidate: (-(candidate.points or 0), candidate.process is not chosen))
     excluded = [candidate for candidate in seen if candidate.points is None]
     victim, dying = chosen, []
-    if chosen is not None and decision.outcome is Outcome.KILLED:
+    if decision.thread is not None and decision.outcome is Outcome.KILLED:
         if machine.profile.child_sacrifice:
-            victim = oom.sacrifice_child(machine, request, chosen)
-        dying = _dying_with(machine, request, victim or chosen)
-    return Explanation(decision.outcome, chosen, victim, dying, ranking, excluded)
+            victim = oom.sacrifice_child(machine, request, decision.thread)
+        dying = _dying_with(machine, request, victim or decision.thread.process)
+    reason = _reason(request, decision)
+    return Explanation(decision.outcome, chosen, victim, dying, ranking, excluded, reason)
+
+
+_REASONS = {
+    Outcome.BYPASSED: "it is dying already",
+    Outcome.PASSED: "the allocating task is dying already, and may go over the limit",
+    Outcome.NOFS: "the allocation has no __GFP_FS: reclaim could not wait for file systems",
+    Outcome.WAITING: "an earlier victim is still dying",
+}
+
+
+def _reason(request: OomRequest, decision: Decision) -> str:
+    if decision.outcome is Outcome.KILLED and decision.points == oom.ORIGIN_POINTS:
+        return "it is in swapoff, or unmerges KSM pages (oom_origin): taken before all others"
+    if decision.outcome is Outcome.KILLED and decision.message != request.message:
+        return "it asked for the memory (vm.oom_kill_allocating_task)"
+    return _REASONS.get(decision.outcome, "")
 
 
 def _candidate(machine: Machine, request: OomRequest, process: Process) -> Candidate:
+    profile = machine.profile
+    strange = why_not_eligible(profile, request, process)
+    if process.oom_origin and strange is None:
+        return Candidate(process, oom.ORIGIN_POINTS)
     points = oom.badness_in(machine, request, process)
     if points is not None:
         return Candidate(process, points)
-    why = why_never(machine.profile, process) or "its memory belongs to another memcg"
+    why = why_never(profile, process) or strange or "its memory belongs to another memcg"
     return Candidate(process, None, why)
 
 

@@ -18,6 +18,7 @@ from fakeproc.kernel import badness, capability, oom, oom_adj
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.log import KernelLog, Level
 from fakeproc.kernel.memcg import Memcg
+from fakeproc.kernel.numa import ANYWHERE, Placement, shares_nodes
 from fakeproc.kernel.oom import OomRequest, Verdict
 from fakeproc.kernel.profile import KernelConfig, Profile
 from fakeproc.kernel.ranking import Rankings
@@ -63,8 +64,14 @@ class Hardware:
     """RAM with what the kernel took at boot; 0: no more than ``ram_pages``."""
     boot_time_s: int = 1_500_000_000
     """The wall clock at boot, in seconds since 1970 (btime)."""
+    node_pages: tuple[int, ...] = ()
+    """RAM of each NUMA node, which makes up ``ram_pages``; nothing: one node has all of it."""
 
     def __post_init__(self) -> None:
+        if self.node_pages:
+            object.__setattr__(self, "ram_pages", sum(self.node_pages))
+        else:
+            object.__setattr__(self, "node_pages", (self.ram_pages,))
         if not self.present_pages:
             object.__setattr__(self, "present_pages", self.ram_pages)
 
@@ -72,6 +79,16 @@ class Hardware:
     def totalpages(self) -> int:
         """RAM and swap, what a global OOM is about."""
         return self.ram_pages + self.swap_pages
+
+    @property
+    def nodes(self) -> int:
+        """The nodes that there are; all of them have memory."""
+        return (1 << len(self.node_pages)) - 1
+
+    def totalpages_of(self, nodes: int) -> int:
+        """Return what an OOM on some nodes is about: their RAM, and all of the swap."""
+        pages = (pages for node, pages in enumerate(self.node_pages) if nodes >> node & 1)
+        return sum(pages) + self.swap_pages
 
     @property
     def slab_pages(self) -> int:
@@ -282,9 +299,11 @@ class Machine:
         """Return what oom_adj reads."""
         return oom_adj.legacy_from_score_adj(self.profile, process.oom_score_adj)
 
-    def oom_score(self, process: Process) -> int:
-        """Return what oom_score reads."""
+    def oom_score(self, process: Process, reader: Placement = ANYWHERE) -> int:
+        """Return what oom_score reads: until 5.2 it is 0 for who shares no node with it."""
         hardware = self.hardware
+        if self.profile.eligible_in_badness and not shares_nodes(process, reader.mems):
+            return 0
         return badness.oom_score(self.profile, process, hardware.totalpages, hardware.cpus)
 
     # -- The OOM killer --------------------------------------------------------------
@@ -320,7 +339,7 @@ class Machine:
         """Invoke it by hand (sysrq-f)."""
         prefix = "" if self.profile.version >= (4, 20) else "SysRq : "
         self.printk(Level.INFO, f"sysrq: {prefix}Manual OOM execution")
-        return self.out_of_memory(OomRequest(self.hardware.totalpages, order=oom.SYSRQ_ORDER))
+        return self.out_of_memory(oom.allocation(self, order=oom.SYSRQ_ORDER))
 
     def send_sigkill(self, process: Process) -> None:
         """Queue SIGKILL; the process dies when the OOM killer is done."""
@@ -512,6 +531,18 @@ class Machine:
             thread.credentials = credentials
             self.rankings.changed(thread.process)
 
+    def place(self, thread: Thread, placement: Placement) -> None:
+        """Give a task another cpuset or memory policy."""
+        thread.placement = placement
+        self.rankings.changed(thread.process)
+
+    def set_oom_origin(self, process: Process, on: bool) -> None:
+        """Mark a process as swapoff and unmerging KSM pages do: it is the first to be killed."""
+        process.oom_origin = on
+        self.oom_origins.pop(process, None)
+        if on:
+            self.oom_origins[process] = None
+
     def rename(self, thread: Thread, name: str) -> None:
         """Change a task's name, as prctl(PR_SET_NAME) does."""
         thread.comm = truncate_comm(name)
@@ -630,6 +661,7 @@ class Machine:
             process,
             creator.credentials if creator else Credentials(),
             self.now_ns,
+            placement=creator.placement if creator else ANYWHERE,
         )
         self.forks += 1
         self.last_pid = tid
@@ -645,6 +677,7 @@ class Machine:
         process = self._new_process(parent, pid)
         process.leader.comm = creator.comm
         process.leader.credentials = creator.credentials
+        self.place(process.leader, creator.placement)
         process.pgrp, process.session = creator.process.pgrp, creator.process.session
         # Both fields are inherited; under CLONE_VM they are copied again from 5.10 on,
         # which makes a difference only to a write that races with the clone.
@@ -759,6 +792,7 @@ class Machine:
             leader.state = State.SLEEPING
             leader.credentials = thread.credentials
             leader.comm = thread.comm
+            self.place(leader, thread.placement)
         for other in process.threads[1:]:
             self._exit_thread(other)
 
@@ -774,8 +808,11 @@ class Machine:
         if not thread.is_leader:
             process.remove_thread(thread)
             del self._other_threads[thread.tid]
+        self.place(thread, thread.placement.without_policy())
         survivor = next((other for other in process.threads if other.alive), None)
         self._reparent_children(process, survivor)
+        if survivor is None:
+            self.set_oom_origin(process, False)
         parent = process.real_parent
         if survivor is None and parent is not None and parent.process.ignores_sigchld:
             self.reap(process)

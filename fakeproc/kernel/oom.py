@@ -9,16 +9,17 @@ victim means.  What it prints is in `fakeproc.kernel.oom_report`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fakeproc.kernel import oom_report
+from fakeproc.kernel import gfp, oom_report
 from fakeproc.kernel.badness import OOM_SCORE_ADJ_MIN, badness
 from fakeproc.kernel.dying import current_is_dying, will_free_mem
 from fakeproc.kernel.log import Level
 from fakeproc.kernel.memcg import Memcg
+from fakeproc.kernel.numa import ALL_NODES, is_eligible
 from fakeproc.kernel.ranking import NO_CANDIDATE, PlaceOf, Ranking, from_the_end
 from fakeproc.kernel.task import Mm, Process, Thread
 
@@ -33,12 +34,14 @@ class Constraint(StrEnum):
     """What the allocation was restricted to, as the log spells it."""
 
     NONE = "CONSTRAINT_NONE"
+    CPUSET = "CONSTRAINT_CPUSET"
+    MEMORY_POLICY = "CONSTRAINT_MEMORY_POLICY"
     MEMCG = "CONSTRAINT_MEMCG"
 
 
 @dataclass(frozen=True, slots=True)
 class OomRequest:
-    """An allocation that found no memory (struct oom_control).
+    """An allocation that found no memory (struct oom_control); `allocation` makes one.
 
     ``allocating`` is the task that made it; None stands for the kernel worker of a
     sysrq.  ``totalpages`` is the memory in question.
@@ -50,6 +53,12 @@ class OomRequest:
     """None: GFP_KERNEL, whatever its bits are in this version."""
     order: int = 0
     memcg: Memcg | None = None
+    nodemask: int | None = None
+    """The nodes of the memory policy, where that is what constrains it."""
+    mems_allowed: int = ALL_NODES
+    """The nodes that the cpuset of the allocating task allows."""
+    cpuset_limited: bool = False
+    """Whether the cpuset of the allocating task refuses some node that has memory."""
 
     @property
     def is_sysrq(self) -> bool:
@@ -59,7 +68,11 @@ class OomRequest:
     @property
     def constraint(self) -> Constraint:
         """What the OOM is restricted to."""
-        return Constraint.MEMCG if self.memcg is not None else Constraint.NONE
+        if self.memcg is not None:
+            return Constraint.MEMCG
+        if self.nodemask is not None:
+            return Constraint.MEMORY_POLICY
+        return Constraint.CPUSET if self.cpuset_limited else Constraint.NONE
 
     @property
     def message(self) -> str:
@@ -73,6 +86,10 @@ class Outcome(StrEnum):
     KILLED = "killed"
     BYPASSED = "bypassed"
     """The task was dying anyway: marked, and nothing printed."""
+    PASSED = "passed"
+    """The task was dying anyway, and may go over the limit of its memcg: nothing is done."""
+    NOFS = "nofs"
+    """The allocation cannot wait for file systems, so it is too early to kill."""
     WAITING = "waiting"
     """An earlier victim is still dying: nothing is done."""
     NOBODY = "nobody"
@@ -110,6 +127,46 @@ class Decision:
     message: str = ""
 
 
+def allocation(
+    machine: Machine,
+    *,
+    allocating: Thread | None = None,
+    gfp_mask: int | None = None,
+    order: int = 0,
+    memcg: Memcg | None = None,
+    nodemask: int | None = None,
+) -> OomRequest:
+    """Describe an allocation that found no memory, with its constraint (constrained_alloc).
+
+    ``nodemask`` are the nodes that a memory policy lets it use.  A page fault has no
+    mask and no list of zones, and __GFP_THISNODE takes no other node: both are without
+    a constraint.  Cpusets are hardwalls here (cpuset.mem_hardwall), so that GFP_KERNEL
+    does not get past them; only a victim does.
+    """
+    hardware = machine.hardware
+    mems = allocating.placement.mems if allocating else ALL_NODES
+    request = OomRequest(hardware.totalpages, allocating, gfp_mask, order, memcg, mems_allowed=mems)
+    if memcg is not None:
+        return replace(request, totalpages=machine.memcg_totalpages(memcg))
+    if gfp_mask == 0 or _has_flag(machine, request, "THISNODE"):
+        return request
+    if nodemask is not None and hardware.nodes & ~nodemask:
+        total = hardware.totalpages_of(nodemask)
+        return replace(request, nodemask=nodemask, totalpages=total)
+    if hardware.nodes & ~mems and not (allocating and allocating.memdie):
+        return replace(request, cpuset_limited=True, totalpages=hardware.totalpages_of(mems))
+    return request
+
+
+def _has_flag(machine: Machine, request: OomRequest, flag: str) -> bool:
+    """Say whether the mask of an allocation has this flag; that of None is GFP_KERNEL."""
+    version = machine.profile.version
+    mask = request.gfp_mask
+    if mask is None:
+        mask = gfp.mask_of(version, "GFP_KERNEL")
+    return bool(mask & gfp.bits(version)[flag])
+
+
 def out_of_memory(machine: Machine, request: OomRequest) -> Verdict:
     """Find memory by killing, or find a reason not to."""
     decision = decide(machine, request)
@@ -121,41 +178,69 @@ def out_of_memory(machine: Machine, request: OomRequest) -> Verdict:
         return Verdict(decision.outcome, request.constraint)
     if decision.outcome is Outcome.BYPASSED:
         return _bypass(machine, request, decision.thread)
-    return _kill(machine, request, decision.thread.process, decision.points, decision.message)
+    return _kill(machine, request, decision.thread, decision.points, decision.message)
 
 
 def decide(machine: Machine, request: OomRequest) -> Decision:
     """Say what an invocation would come to; this changes nothing."""
     current = request.allocating
+    if current is not None and _is_let_pass(machine, request, current):
+        return Decision(Outcome.PASSED)
     if current is not None and current_is_dying(
         machine.profile, current, machine.processes.values()
     ):
         return Decision(Outcome.BYPASSED, current)
+    if _is_too_early(machine, request):
+        return Decision(Outcome.NOFS)
     if _must_panic(machine, request):
         return Decision(Outcome.PANICKED)
-    if current is not None and _kills_allocating_task(machine, request, current.process):
+    if current is not None and _kills_allocating_task(machine, request, current):
         # It was not rated: its score prints as 0.
         message = "Out of memory (oom_kill_allocating_task)"
-        return _unless_dying(machine, current.process, 0, message)
+        return _unless_dying(machine, current, 0, message)
     selection = select(machine, request)
     if selection.aborted:
         return Decision(Outcome.WAITING)
     if selection.process is None:
         return Decision(Outcome.NOBODY)
-    return _unless_dying(machine, selection.process, selection.points, request.message)
+    chosen = _found_as(machine, request, selection.process)
+    return _unless_dying(machine, chosen, selection.points, request.message)
 
 
-def _unless_dying(machine: Machine, chosen: Process, points: int, message: str) -> Decision:
+def _is_let_pass(machine: Machine, request: OomRequest, current: Thread) -> bool:
+    """Say whether a dying task's charge goes over the limit (mem_cgroup_out_of_memory)."""
+    if request.memcg is None or not machine.profile.memcg_lets_dying_pass:
+        return False
+    return current.process.oom_mm is not None or current.fatal_pending or current.exiting
+
+
+def _is_too_early(machine: Machine, request: OomRequest) -> bool:
+    """Say whether nobody is killed because reclaim has not tried everything.
+
+    Without __GFP_FS it could not wait for file systems.  A page fault that comes here
+    has no mask, and says nothing about that.
+    """
+    rule = machine.profile.nofs_returns
+    if rule == "never" or request.gfp_mask == 0 or _has_flag(machine, request, "FS"):
+        return False
+    if request.memcg is not None and machine.profile.nofs_spares_memcg:
+        return False
+    return rule == "always" or not _has_flag(machine, request, "NOFAIL")
+
+
+def _unless_dying(machine: Machine, chosen: Thread, points: int, message: str) -> Decision:
     """Kill the chosen one, but let it through when its memory will come free anyway."""
-    if will_free_mem(machine.profile, chosen.leader, machine.processes.values()):
-        return Decision(Outcome.BYPASSED, chosen.leader)
-    return Decision(Outcome.KILLED, chosen.leader, points, message)
+    if will_free_mem(machine.profile, chosen, machine.processes.values()):
+        return Decision(Outcome.BYPASSED, chosen)
+    return Decision(Outcome.KILLED, chosen, points, message)
 
 
 def badness_in(machine: Machine, request: OomRequest, process: Process) -> int | None:
     """Return a process's points in this OOM; None when it must not die."""
     memcg = request.memcg if machine.profile.memcg_of_mm_owner else None
     if memcg is not None and not memcg.is_charged_for(process):
+        return None
+    if not is_eligible(machine.profile, request, process):
         return None
     return badness(machine.profile, process, request.totalpages, machine.hardware.cpus)
 
@@ -222,6 +307,10 @@ def _nobody(machine: Machine, request: OomRequest) -> Verdict:
 # -- Selection ---------------------------------------------------------------------
 
 
+ORIGIN_POINTS = 2**64 - 1
+"""What an OOM origin has, more than anybody else can (ULONG_MAX)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """What the search for a victim came to."""
@@ -239,9 +328,9 @@ def select(machine: Machine, request: OomRequest) -> Selection:
         return Selection(aborted=True)
     passed_over = {p for p in marked if _inflight(machine, p) is _Inflight.SKIP}
     origins = [p for p in machine.oom_origins if p not in passed_over]
-    if origins := [p for p in origins if is_candidate(request, p)]:
+    if origins := [p for p in origins if is_candidate(machine, request, p)]:
         # Each overwrites the one before.
-        return Selection(max(origins, key=place_in(request)), request.totalpages)
+        return Selection(max(origins, key=place_in(request)), ORIGIN_POINTS)
     process = ranking(machine, request).first(lambda process: process not in passed_over)
     if process is None:
         return Selection()
@@ -254,6 +343,8 @@ def select_by_walk(machine: Machine, request: OomRequest) -> Selection:
     origin = False
     last_wins = _tie(machine, request) == "last"
     for process in candidates(machine, request):
+        if not is_eligible(machine.profile, request, process):
+            continue
         if not request.is_sysrq:
             inflight = _inflight(machine, process)
             if inflight is _Inflight.ABORT:
@@ -261,7 +352,7 @@ def select_by_walk(machine: Machine, request: OomRequest) -> Selection:
             if inflight is _Inflight.SKIP:
                 continue
         if process.oom_origin:
-            best, origin = Selection(process, request.totalpages), True
+            best, origin = Selection(process, ORIGIN_POINTS), True
             continue
         points = badness_in(machine, request, process)
         if points is None or origin:
@@ -278,6 +369,8 @@ class _Scope:
 
     memcg: Memcg | None
     totalpages: int
+    nodemask: int | None
+    mems_allowed: int
 
 
 def is_about_a_memcg(scope: object) -> bool:
@@ -288,6 +381,8 @@ def is_about_a_memcg(scope: object) -> bool:
 def ranking(machine: Machine, request: OomRequest) -> Ranking:
     """Return the candidates by their points, those with as many in the order of the walk."""
 
+    scope = _Scope(request.memcg, request.totalpages, request.nodemask, request.mems_allowed)
+
     def make() -> Ranking:
         place_of = place_in(request)
         if _tie(machine, request) == "last":
@@ -296,14 +391,14 @@ def ranking(machine: Machine, request: OomRequest) -> Ranking:
         made.fill(candidates(machine, request))
         return made
 
-    return machine.rankings.of(_Scope(request.memcg, request.totalpages), make)
+    return machine.rankings.of(scope, make)
 
 
 def _marked(machine: Machine, request: OomRequest) -> list[Process]:
     """Return the candidates that have been marked as victims."""
     for process in [p for p in machine.marked if _is_over(p)]:
         del machine.marked[process]
-    return [process for process in machine.marked if is_candidate(request, process)]
+    return [process for process in machine.marked if is_candidate(machine, request, process)]
 
 
 def _is_over(victim: Process) -> bool:
@@ -314,9 +409,11 @@ def _is_over(victim: Process) -> bool:
     return victim.is_zombie and not victim.oom_victims and (mm is None or mm.hidden)
 
 
-def is_candidate(request: OomRequest, process: Process) -> bool:
-    """Say whether the OOM is about this process."""
-    return request.memcg is None or request.memcg in process.memcg.ancestors()
+def is_candidate(machine: Machine, request: OomRequest, process: Process) -> bool:
+    """Say whether the OOM is about this process: its memcg, and its nodes."""
+    if request.memcg is not None and request.memcg not in process.memcg.ancestors():
+        return False
+    return is_eligible(machine.profile, request, process)
 
 
 def place_in(request: OomRequest) -> PlaceOf:
@@ -337,6 +434,19 @@ def candidates(machine: Machine, request: OomRequest) -> Iterable[Process]:
     if request.memcg is not None:
         return request.memcg.processes()
     return machine.processes.values()
+
+
+def _found_as(machine: Machine, request: OomRequest, process: Process) -> Thread:
+    """Return the task of a chosen process that the scan came upon, which the log names.
+
+    That is the leader, unless the scan goes by threads and the leader has exited: then
+    every thread takes the place of the one before it.
+    """
+    profile, leader = machine.profile, process.leader
+    unit = profile.scan_unit_global if request.memcg is None else profile.scan_unit_memcg
+    if unit == "process" or leader.mm is not None:
+        return leader
+    return next((t for t in reversed(process.threads) if t.mm is not None), leader)
 
 
 def _tie(machine: Machine, request: OomRequest) -> str:
@@ -371,29 +481,33 @@ def _inflight(machine: Machine, process: Process) -> _Inflight:
     return _Inflight.ABORT
 
 
-def _kills_allocating_task(machine: Machine, request: OomRequest, process: Process) -> bool:
+def _kills_allocating_task(machine: Machine, request: OomRequest, current: Thread) -> bool:
     """vm.oom_kill_allocating_task: kill who asked, if it may be killed at all."""
     if not machine.sysctls["vm/oom_kill_allocating_task"] or request.memcg is not None:
         return False
-    mortal = not process.is_global_init and not process.is_kthread and process.mm is not None
-    return mortal and process.oom_score_adj != OOM_SCORE_ADJ_MIN
+    process = current.process
+    if process.is_global_init or process.is_kthread or current.mm is None:
+        return False
+    killable = process.oom_score_adj != OOM_SCORE_ADJ_MIN
+    return killable and is_eligible(machine.profile, request, process)
 
 
 # -- Killing -----------------------------------------------------------------------
 
 
 def _kill(
-    machine: Machine, request: OomRequest, chosen: Process, points: int, message: str
+    machine: Machine, request: OomRequest, chosen: Thread, points: int, message: str
 ) -> Verdict:
     """Kill the chosen one, or a child in its place, and all on the victim's mm."""
     oom_report.header(machine, request, chosen)
-    verdict = Verdict(Outcome.KILLED, request.constraint, chosen, points)
-    victim = chosen
+    verdict = Verdict(Outcome.KILLED, request.constraint, chosen.process, points)
+    victim = chosen.process
     if machine.profile.child_sacrifice:
-        score = points * 1000 // request.totalpages
+        # In unsigned longs; the most points there are overflow, and the log shows it.
+        score = points * 1000 % 2**64 // request.totalpages % 2**32
         machine.printk(
             Level.ERR,
-            f"{message}: Kill process {chosen.pid} ({chosen.comm}) "
+            f"{message}: Kill process {chosen.tid} ({chosen.comm}) "
             f"score {score} or sacrifice child",
         )
         victim = sacrifice_child(machine, request, chosen)
@@ -403,12 +517,12 @@ def _kill(
     return verdict
 
 
-def sacrifice_child(machine: Machine, request: OomRequest, chosen: Process) -> Process:
+def sacrifice_child(machine: Machine, request: OomRequest, chosen: Thread) -> Process:
     """Return the child with most points, if it has memory of its own (until 5.0)."""
     # The mm of the task that was chosen, which an exited leader has no more.
-    mm = chosen.leader.mm
-    victim, most = chosen, 0
-    for child in chosen.children:
+    mm = chosen.mm
+    victim, most = chosen.process, 0
+    for child in chosen.process.children:
         if child.mm is mm and mm is not None:
             continue
         points = badness_in(machine, request, child)

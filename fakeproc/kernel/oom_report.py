@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from fakeproc.kernel import gfp
 from fakeproc.kernel.log import Level
 from fakeproc.kernel.memcg import Memcg
+from fakeproc.kernel.numa import format_list, is_eligible
 from fakeproc.kernel.task import PAGE_BYTES, PAGE_KIB, MemorySizes, Process, Thread
 
 if TYPE_CHECKING:
@@ -26,11 +27,11 @@ _NO_LIMIT_KIB = 9007199254740988
 """How the kernel prints a limit that is not there (PAGE_COUNTER_MAX in kB)."""
 
 
-def header(machine: Machine, request: OomRequest, chosen: Process | None) -> None:
+def header(machine: Machine, request: OomRequest, chosen: Thread | None) -> None:
     """Print the report; ``chosen`` is None when nobody is going to be killed."""
     _print_invoked(machine, request)
     if request.memcg is not None:
-        _print_memcg(machine, request.memcg, chosen)
+        _print_memcg(machine, request.memcg, chosen.process if chosen else None)
     else:
         _print_mem_info(machine)
     if machine.sysctls["vm/oom_dump_tasks"]:
@@ -51,20 +52,38 @@ def _print_invoked(machine: Machine, request: OomRequest) -> None:
     if machine.profile.gfp_names:
         text += f"({gfp.spell(version, mask)})"
     if machine.profile.header_nodemask:
-        text += ", nodemask=0"
+        text += f", nodemask={_header_nodemask(machine, request)}"
+    gap = " " if machine.profile.header_nodemask_form == "(null), two spaces" else ""
     machine.printk(
         Level.WARNING,
-        f"{comm} invoked oom-killer: {text}, order={request.order}, oom_score_adj={value}",
+        f"{comm} invoked oom-killer: {text}, {gap}order={request.order}, oom_score_adj={value}",
     )
     if machine.profile.header_nodemask and not machine.build.compaction and request.order:
         machine.printk(Level.WARNING, "COMPACTION is disabled!!!")
     if machine.build.cpusets and not machine.profile.oom_kill_summary_line:
-        machine.printk(Level.WARNING, f"{comm} cpuset=/ mems_allowed=0")
+        name, mems = _cpuset(machine, request)
+        machine.printk(Level.WARNING, f"{comm} cpuset={name} mems_allowed={mems}")
     tid = current.tid if current else 0
     release = machine.profile.release
     machine.printk(Level.WARNING, f"CPU: 0 PID: {tid} Comm: {comm} Not tainted {release} #1")
     if request.is_sysrq:
         machine.printk(Level.WARNING, "Workqueue: events moom_callback")
+
+
+def _header_nodemask(machine: Machine, request: OomRequest) -> str:
+    if request.nodemask is None and machine.profile.header_nodemask_form == "mems_allowed":
+        return _cpuset(machine, request)[1]
+    return _nodemask(request)
+
+
+def _nodemask(request: OomRequest) -> str:
+    return "(null)" if request.nodemask is None else format_list(request.nodemask)
+
+
+def _cpuset(machine: Machine, request: OomRequest) -> tuple[str, str]:
+    """Return name and nodes of the allocating task's cpuset."""
+    name = request.allocating.placement.cpuset_name if request.allocating else "/"
+    return name, format_list(request.mems_allowed & machine.hardware.nodes)
 
 
 # -- Memory ------------------------------------------------------------------------
@@ -172,11 +191,12 @@ def _print_tasks(machine: Machine, request: OomRequest) -> None:
 def _listed(machine: Machine, request: OomRequest) -> Iterable[Process]:
     """Return those that the OOM is about; until 5.3 in order of creation."""
     memcg = request.memcg
-    if memcg is None:
-        return machine.processes.values()
-    if machine.profile.memcg_of_mm_owner:
-        return [p for p in machine.processes.values() if memcg.is_charged_for(p)]
-    return memcg.processes()
+    processes: Iterable[Process] = machine.processes.values()
+    if memcg is not None and machine.profile.memcg_of_mm_owner:
+        processes = [process for process in processes if memcg.is_charged_for(process)]
+    elif memcg is not None:
+        processes = memcg.processes()
+    return [p for p in processes if is_eligible(machine.profile, request, p)]
 
 
 def _row(table: str, thread: Thread) -> str:
@@ -201,15 +221,16 @@ def _row(table: str, thread: Thread) -> str:
 # -- The lines about the victim ----------------------------------------------------
 
 
-def _print_summary(machine: Machine, request: OomRequest, chosen: Process) -> None:
-    """Print the line that names the chosen one's leader (since 5.0)."""
-    cpuset = "cpuset=/,mems_allowed=0," if machine.build.cpusets else ""
+def _print_summary(machine: Machine, request: OomRequest, chosen: Thread) -> None:
+    """Print the line that names the chosen one (since 5.0), its leader as a rule."""
+    name, mems = _cpuset(machine, request)
+    cpuset = f"cpuset={name},mems_allowed={mems}," if machine.build.cpusets else ""
     scope = f"oom_memcg={request.memcg.path}" if request.memcg is not None else "global_oom"
     machine.printk(
         Level.INFO,
-        f"oom-kill:constraint={request.constraint},nodemask=(null),{cpuset}{scope},"
-        f"task_memcg={chosen.memcg.path},task={chosen.comm},pid={chosen.pid},"
-        f"uid={chosen.leader.credentials.uid}",
+        f"oom-kill:constraint={request.constraint},nodemask={_nodemask(request)},{cpuset}{scope},"
+        f"task_memcg={chosen.process.memcg.path},task={chosen.comm},pid={chosen.tid},"
+        f"uid={chosen.credentials.uid}",
     )
 
 

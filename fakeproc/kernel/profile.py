@@ -65,8 +65,13 @@ class Profile:
     tie_global: str
     tie_memcg: str
     memcg_of_mm_owner: bool
+    eligible_in_badness: bool
+    interleave_confines: bool
     inflight_rule: str
     exiting_task_aborts_scan: bool
+    nofs_returns: str
+    nofs_spares_memcg: bool
+    memcg_lets_dying_pass: bool
     current_bypass: str
     will_free_scope: str
     will_free_false_if_hidden: bool
@@ -93,6 +98,7 @@ class Profile:
     sysrq_nobody_line: str
     gfp_names: bool
     header_nodemask: bool
+    header_nodemask_form: str
     oom_kill_summary_line: bool
     table_format: str
     killed_line: str
@@ -163,6 +169,11 @@ HISTORY: Mapping[str, tuple[Change, ...]] = {
     "tie_memcg": (Change("first"), Change("last", (5, 3))),
     # A process counts as in the memcg to which its mm is charged: that of the mm's owner.
     "memcg_of_mm_owner": (Change(True), Change(False, (5, 3))),
+    # ac311a14c682: until then the test of nodes was part of oom_badness, so that an OOM of a
+    # memcg made it as well, and /proc/<pid>/oom_score for the cpuset of its reader.
+    "eligible_in_badness": (Change(True), Change(False, (5, 3))),
+    # b26e517a058b: who interleaves may have memory anywhere.
+    "interleave_confines": (Change(True), Change(False, (5, 14))),
     "inflight_rule": (
         Change("memdie"),
         Change("victims", (4, 7)),
@@ -170,6 +181,17 @@ HISTORY: Mapping[str, tuple[Change, ...]] = {
         Change("oom_mm, SKIP skipped", (4, 9)),
     ),
     "exiting_task_aborts_scan": (Change(True), Change(False, (4, 7))),
+    # Without __GFP_FS nobody is killed: 3da88fb3bacf, then without NOFAIL as a way round it
+    # (06ad276ac187).
+    "nofs_returns": (
+        Change("never"),
+        Change("unless NOFAIL", (4, 7)),
+        Change("always", (4, 11)),
+    ),
+    # Until 4.8 a memcg did not come by there; since f9c645621a28 it is exempt.
+    "nofs_spares_memcg": (Change(True), Change(False, (4, 9)), Change(True, (5, 4))),
+    # 7775face2079, "memcg: killed threads should not invoke memcg OOM killer".
+    "memcg_lets_dying_pass": (Change(False), Change(True, (5, 1)), Change(False, (6, 14))),
     "current_bypass": (
         Change("fatal or exiting"),
         _patch(6, "will_free", posted="will_free_v2"),
@@ -215,6 +237,12 @@ HISTORY: Mapping[str, tuple[Change, ...]] = {
     ),
     "gfp_names": (Change(False), Change(True, (4, 6))),
     "header_nodemask": (Change(False), Change(True, (4, 9)), Change(False, (5, 0))),
+    # What stands there when no policy is in force: 299c517adb90, 0205f75571e3.
+    "header_nodemask_form": (
+        Change("mems_allowed"),
+        Change("(null), two spaces", (4, 11)),
+        Change("(null)", (4, 15)),
+    ),
     "oom_kill_summary_line": (Change(False), Change(True, (5, 0))),
     "table_format": (
         Change("nr_ptes"),

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from fakeproc.kernel.numa import ANYWHERE, Placement
+
 if TYPE_CHECKING:
     from fakeproc.kernel.memcg import Memcg
 
@@ -100,6 +102,10 @@ class Caller(Protocol):
     def host_pid(self) -> int:
         """The process of the host behind the call; 0 when there is none."""
 
+    @property
+    def placement(self) -> Placement:
+        """Its cpuset and memory policy."""
+
 
 @dataclass(frozen=True, slots=True)
 class TaskCaller:
@@ -110,11 +116,13 @@ class TaskCaller:
     tgid: int = 0
     comm: str = "swapper"
     host_pid: int = 0
+    placement: Placement = ANYWHERE
 
     @classmethod
     def of(cls, thread: Thread, host_pid: int = 0) -> TaskCaller:
         """Return this task as a caller."""
-        return cls(thread.credentials, thread.tid, thread.process.pid, thread.comm, host_pid)
+        pid = thread.process.pid
+        return cls(thread.credentials, thread.tid, pid, thread.comm, host_pid, thread.placement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +245,8 @@ class Thread:
     """The reaper has taken its memory."""
     hold: Hold = Hold.NONE
     holds_mmap_lock: bool = False
+    placement: Placement = ANYWHERE
+    """Only `Machine.place` changes it."""
     vfork_parent: Thread | None = None
     """The CLONE_VFORK creator that waits for this task; it need not be the real parent."""
     vfork_child: Thread | None = None

@@ -9,22 +9,21 @@ refused changes nothing.
 from __future__ import annotations
 
 import errno
-import re
 import shlex
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from fakeproc.kernel import capability
+from fakeproc.kernel import capability, numa
 from fakeproc.kernel.errors import Refused, not_known
 from fakeproc.kernel.machine import CloneFlags, Machine, default_sizes, sizes_for
+from fakeproc.kernel.numa import PLACEMENT_KEYS, Placement
 from fakeproc.kernel.task import Caller, Credentials, Hold, MemorySizes, Mm, Process, Thread
 from fakeproc.procfs.session import Session
-from fakeproc.units import SIZE_KEYS, parse_pages
+from fakeproc.units import SIZE_KEYS, parse_integer, parse_pages
 
 _CREDENTIAL_KEYS = ("uid", "gid", "caps", "dumpable")
 _ID_MAX = 2**32 - 2
-_INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +35,8 @@ class Arguments:
 
     def thread(self, machine: Machine, text: str | None = None) -> Thread:
         """Return the task that the first word (or this text) names."""
-        return machine.thread(
-            _integer("pid", self.words[0] if text is None else text, 1, 2**31 - 1)
-        )
+        named = self.words[0] if text is None else text
+        return machine.thread(parse_integer("pid", named, 1, 2**31 - 1))
 
     def sizes(self, base: MemorySizes) -> MemorySizes:
         """Return these sizes with the given ones changed; the rest follows from them."""
@@ -61,7 +59,7 @@ class Arguments:
     def integer(self, name: str, low: int, high: int) -> int | None:
         """Return an option that is a number of this range, or None where it is not given."""
         text = self.options.get(name)
-        return None if text is None else _integer(name, text, low, high)
+        return None if text is None else parse_integer(name, text, low, high)
 
     def credentials(self, machine: Machine, base: Credentials) -> Credentials:
         """Return the base with uid, gid and caps changed; another uid loses them all."""
@@ -78,12 +76,9 @@ class Arguments:
             changed = replace(changed, capabilities=held)
         return changed
 
-
-def _integer(name: str, text: str, low: int, high: int) -> int:
-    value = int(text) if _INTEGER.fullmatch(text) else low - 1
-    if not low <= value <= high:
-        raise Refused(errno.EINVAL, f"{name}={text}: accepted is a number, {low} to {high}.")
-    return value
+    def placement(self, machine: Machine, base: Placement) -> Placement:
+        """Return the base with cpuset, its nodes and the memory policy changed."""
+        return numa.changed(base, self.options, machine.hardware.nodes)
 
 
 Run = Callable[[Session, Caller, Arguments], str]
@@ -182,6 +177,14 @@ def _own_process(session: Session, caller: Caller, arguments: Arguments, what: s
     return _own_thread(session, caller, arguments, what).process
 
 
+def _placement(machine: Machine, caller: Caller, arguments: Arguments, base: Thread) -> Placement:
+    """Return the placement that the options make of a task's; cpusets are root's."""
+    for key in ("cpuset", "mems_allowed"):
+        if key in arguments.options:
+            _require_root(caller, key)
+    return arguments.placement(machine, base.placement)
+
+
 def _name(arguments: Arguments, default: str) -> str:
     name = arguments.options.get("name")
     if name is None:
@@ -216,6 +219,7 @@ def _spawn(session: Session, caller: Caller, arguments: Arguments) -> str:
     if value is not None and value < 0:
         _require_root(caller, f"oom_score_adj={value}")
     dumpable = arguments.flag("dumpable", True)
+    placement = _placement(machine, caller, arguments, parent)
     process = machine.spawn(
         _name(arguments, "task"),
         parent=parent,
@@ -226,6 +230,7 @@ def _spawn(session: Session, caller: Caller, arguments: Arguments) -> str:
     )
     if process.mm is not None:
         process.mm.dumpable = dumpable
+    machine.place(process.leader, placement)
     if value is not None:
         # Root's value becomes the minimum as well; an ordinary user's does not.
         writer = machine.root if caller.credentials.uid == 0 else caller
@@ -321,7 +326,7 @@ def _kill(session: Session, caller: Caller, arguments: Arguments) -> str:
 
 def _signal_number(text: str) -> int:
     if text.isascii() and text.isdigit():
-        return _integer("signal", text, 0, 2**31 - 1)
+        return parse_integer("signal", text, 0, 2**31 - 1)
     name = text.upper() if text.upper().startswith("SIG") else f"SIG{text.upper()}"
     try:
         return signal.Signals[name]
@@ -344,15 +349,31 @@ def _set(session: Session, caller: Caller, arguments: Arguments) -> str:
         raise Refused(errno.EINVAL, f"set {thread.tid}: has no mm of its own.")
     ignores_sigchld = arguments.flag("ignore_sigchld", process.ignores_sigchld)
     alone = arguments.flag("this_thread", False)
+    threads = [thread] if alone else process.threads
+    placements = [_placement(machine, caller, arguments, each) for each in threads]
+    origin = _origin(caller, arguments, process)
     if mm is not None and changes_mm:
         dumpable = arguments.flag("dumpable", mm.dumpable)
         machine.resize(mm, arguments.sizes(mm.sizes))
         mm.dumpable = dumpable
     if arguments.options.keys() & {"uid", "gid", "caps"}:
-        machine.set_credentials([thread] if alone else process.threads, credentials)
+        machine.set_credentials(threads, credentials)
+    for each, placement in zip(threads, placements, strict=True):
+        machine.place(each, placement)
+    machine.set_oom_origin(process, origin)
     process.ignores_sigchld = ignores_sigchld
     machine.rename(thread, name)
     return "ok"
+
+
+def _origin(caller: Caller, arguments: Arguments, process: Process) -> bool:
+    """Return the option oom_origin: only root runs swapoff, and only what can be killed."""
+    if "oom_origin" not in arguments.options:
+        return process.oom_origin
+    _require_root(caller, "oom_origin")
+    if process.is_global_init or process.is_kthread or process.is_zombie:
+        raise Refused(errno.EINVAL, f"oom_origin: {process.pid} cannot be killed.")
+    return arguments.flag("oom_origin", process.oom_origin)
 
 
 def _become(session: Session, caller: Caller, arguments: Arguments) -> str:
@@ -424,10 +445,14 @@ _MEMORY = tuple(SIZE_KEYS)
 COMMANDS: dict[str, Command] = {
     "spawn": Command(
         "spawn name=web rss=300M uid=33 oom_score_adj=-500"
-        " [file= shmem= swap= size= pte= pmd= gid= caps= dumpable= parent= pid= cmdline=]",
+        " [file= shmem= swap= size= pte= pmd= gid= caps= dumpable= parent= pid= cmdline="
+        " cpuset= mems_allowed= mempolicy=]",
         _spawn,
         (0, 0),
-        ("name", "oom_score_adj", "parent", "pid", "cmdline", *_CREDENTIAL_KEYS, *_MEMORY),
+        (
+            *("name", "oom_score_adj", "parent", "pid", "cmdline"),
+            *(*_CREDENTIAL_KEYS, *PLACEMENT_KEYS, *_MEMORY),
+        ),
     ),
     "clone": Command(
         "clone parent=PID vm=shared|copied thread=no vfork=no [sibling=no name= pid=]",
@@ -450,9 +475,13 @@ COMMANDS: dict[str, Command] = {
     "kill": Command("kill PID [SIGTERM]", _kill, (1, 2)),
     "set": Command(
         "set PID rss=1G swap=0 name=web2 [file= shmem= size= pte= pmd= uid= gid= caps= dumpable="
-        " this_thread= ignore_sigchld=]",
+        " this_thread= ignore_sigchld= cpuset=/slice mems_allowed=0-1 mempolicy=bind:1"
+        " oom_origin=]",
         _set,
-        keys=("name", "this_thread", "ignore_sigchld", *_CREDENTIAL_KEYS, *_MEMORY),
+        keys=(
+            *("name", "this_thread", "ignore_sigchld", "oom_origin"),
+            *(*_CREDENTIAL_KEYS, *PLACEMENT_KEYS, *_MEMORY),
+        ),
     ),
     "memcg": Command(
         "memcg /PATH [limit=16M|none oom_group=no]", _memcg, keys=("limit", "oom_group")

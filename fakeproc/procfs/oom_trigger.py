@@ -5,15 +5,19 @@ from __future__ import annotations
 
 import errno
 
+from fakeproc.kernel import oom
 from fakeproc.kernel.errors import Refused, not_known
 from fakeproc.kernel.machine import Machine
+from fakeproc.kernel.memcg import Memcg
+from fakeproc.kernel.numa import parse_list
 from fakeproc.kernel.oom import OomRequest, Outcome, Verdict
 from fakeproc.kernel.task import Caller, Process, Thread
 from fakeproc.procfs.session import Session
-from fakeproc.units import format_pages
+from fakeproc.units import format_pages, parse_integer
 
 _KEYS = ("pid", "order", "gfp_mask", "memcg", "nodemask")
 _MAX_ORDER = 10
+"""The largest block that the kernel hands out (MAX_ORDER); -1 is for sysrq alone."""
 
 
 def store(session: Session, caller: Caller, data: bytes) -> int:
@@ -21,59 +25,74 @@ def store(session: Session, caller: Caller, data: bytes) -> int:
 
     A bare ``1`` stands for no option.  EINVAL, with the reason in ctl, for anything else.
     """
-    try:
-        request = _request(session.machine, data.decode(errors="replace"))
-    except Refused as refused:
-        invalid = Refused(errno.EINVAL, refused.why)
-        session.answer_refusal(invalid)
-        raise invalid from None
+    request = read_request(session, "oom_trigger", data.decode(errors="replace"))
     session.machine.out_of_memory(request)
     session.answer = render(session)
     return len(data)
 
 
-def _request(machine: Machine, text: str) -> OomRequest:
-    words = [word for word in text.split() if word != "1"]
+def read_request(session: Session, file: str, text: str) -> OomRequest:
+    """Return the allocation that the options describe; EINVAL, also for ctl, if they do not."""
+    try:
+        return _request(session.machine, _options(file, text))
+    except Refused as refused:
+        invalid = Refused(errno.EINVAL, refused.why)
+        session.answer_refusal(invalid)
+        raise invalid from None
+
+
+def _options(file: str, text: str) -> dict[str, str]:
     options: dict[str, str] = {}
-    for word in words:
+    for word in text.split():
         key, equals, value = word.partition("=")
-        if key not in _KEYS or not equals:
-            raise not_known("oom_trigger: option", key, _KEYS)
+        if word == "1":
+            continue
+        if key not in _KEYS:
+            raise not_known(f"{file}: option", key, _KEYS)
+        if not equals:
+            raise Refused(errno.EINVAL, f"{file}: {word}: accepted is {key}=VALUE.")
+        if key in options:
+            raise Refused(
+                errno.EINVAL,
+                f"{file}: {word}: accepted is one {key}=, and there was {key}="
+                f"{options[key]} before.",
+            )
         options[key] = value
-    memcg = machine.memcg(options["memcg"]) if "memcg" in options else None
-    totalpages = machine.hardware.totalpages
-    if memcg is not None:
-        totalpages = machine.memcg_totalpages(memcg)
-    if options.get("nodemask", "0") != "0":
-        raise Refused(errno.EINVAL, "nodemask: the machine has one node, 0.")
-    pid = _number(options, "pid", 1, 1, 2**31 - 1)
-    return OomRequest(
-        totalpages=totalpages,
-        allocating=_allocating(machine, pid),
-        gfp_mask=_number(options, "gfp_mask", 0, 0, 2**32 - 1) if "gfp_mask" in options else None,
-        order=_number(options, "order", 0, 0, _MAX_ORDER),
-        memcg=memcg,
+    return options
+
+
+def _request(machine: Machine, options: dict[str, str]) -> OomRequest:
+    gfp_mask = nodemask = None
+    if "gfp_mask" in options:
+        text = options["gfp_mask"]
+        gfp_mask = parse_integer("gfp_mask", text, 0, 2**32 - 1, hexadecimal=True)
+    if "nodemask" in options:
+        nodemask = parse_list("nodemask", options["nodemask"], machine.hardware.nodes)
+    return oom.allocation(
+        machine,
+        allocating=_allocating(machine, options.get("pid", "1")),
+        gfp_mask=gfp_mask,
+        order=parse_integer("order", options.get("order", "0"), 0, _MAX_ORDER, hexadecimal=True),
+        memcg=_memcg(machine, options["memcg"]) if "memcg" in options else None,
+        nodemask=nodemask,
     )
 
 
-def _allocating(machine: Machine, pid: int) -> Thread:
-    thread = machine.thread(pid)
+def _allocating(machine: Machine, text: str) -> Thread:
+    pid = parse_integer("pid", text, 1, 2**31 - 1, hexadecimal=True)
+    thread = machine.find_thread(pid)
+    if thread is None:
+        raise Refused(errno.EINVAL, f"pid={text}: no such task; accepted is the pid of one.")
     if thread.exiting:
-        raise Refused(errno.EINVAL, f"pid={pid}: has exited; it allocates nothing.")
+        raise Refused(errno.EINVAL, f"pid={text}: has exited; accepted is a task that runs.")
     return thread
 
 
-def _number(options: dict[str, str], key: str, default: int, low: int, high: int) -> int:
-    text = options.get(key)
-    if text is None:
-        return default
+def _memcg(machine: Machine, path: str) -> Memcg:
     try:
-        value = int(text, 0)
-    except ValueError:
-        value = low - 1
-    if not low <= value <= high:
-        raise Refused(errno.EINVAL, f"{key}={text}: accepted is a number, {low} to {high}.")
-    return value
+        return machine.memcg(path)
+    except Refused as refused:
+        raise Refused(errno.EINVAL, f"{refused.why} Accepted is the path of one.") from None
 
 
 def render(session: Session) -> str:

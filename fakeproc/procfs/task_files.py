@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
+from fakeproc.kernel.numa import ANYWHERE, MAX_NODES, Placement, format_bitmap, format_list
 from fakeproc.kernel.task import PAGE_BYTES, PAGE_KIB, Caller, MemorySizes, Thread, encode_name
 from fakeproc.procfs.node import Attributes, File, Seek
 
@@ -25,6 +26,7 @@ PF_EXITING = 0x00000004
 PF_KTHREAD = 0x00200000
 
 Render = Callable[[Machine, Thread], bytes]
+RenderFor = Callable[[Machine, Thread, Placement], bytes]
 Store = Callable[[Machine, Thread, Caller, bytes], int]
 
 
@@ -36,15 +38,18 @@ class TaskFile:
     render: Render
     store: Store | None = None
     seek: Seek = Seek.GENERIC
+    render_for: RenderFor | None = None
+    """What reading gives, where that depends on the cpuset of the reader."""
 
 
 class TaskNode(File):
     """A file of one task.  Owner as the task's; ESRCH once the task is gone."""
 
-    def __init__(self, machine: Machine, thread: Thread, row: TaskFile) -> None:
+    def __init__(self, machine: Machine, thread: Thread, row: TaskFile, reader: Placement) -> None:
         self._machine = machine
         self._thread = thread
         self._row = row
+        self._reader = reader
         self.seek = row.seek
 
     def attributes(self) -> Attributes:
@@ -56,6 +61,8 @@ class TaskNode(File):
         """Return the content; ESRCH for a task that is gone."""
         if self._machine.find_thread(self._thread.tid) is not self._thread:
             raise Refused(errno.ESRCH)
+        if self._row.render_for is not None:
+            return self._row.render_for(self._machine, self._thread, self._reader)
         return self._row.render(self._machine, self._thread)
 
     def store(self, caller: Caller, data: bytes) -> int:
@@ -89,9 +96,9 @@ def store_oom_score_adj(machine: Machine, thread: Thread, caller: Caller, data: 
     return machine.store_oom_score_adj(thread, caller, data)
 
 
-def render_oom_score(machine: Machine, thread: Thread) -> bytes:
+def render_oom_score(machine: Machine, thread: Thread, reader: Placement = ANYWHERE) -> bytes:
     """Return the badness as a person may read it."""
-    return b"%d\n" % machine.oom_score(thread.process)
+    return b"%d\n" % machine.oom_score(thread.process, reader)
 
 
 # -- Names -------------------------------------------------------------------------
@@ -184,7 +191,7 @@ def render_status(machine: Machine, thread: Thread) -> bytes:
         _memory_lines(machine, thread),
         _signal_lines(machine, thread),
         _security_lines(machine, thread),
-        _placement_lines(machine),
+        _placement_lines(machine, thread),
     )
     lines = [line for group in groups for since, line in group if since <= version]
     return encode_name("".join(line + "\n" for line in lines))
@@ -290,14 +297,17 @@ def _security_lines(machine: Machine, thread: Thread) -> list[_Line]:
     ]
 
 
-def _placement_lines(machine: Machine) -> list[_Line]:
-    cpus = machine.hardware.cpus
-    cpu_list = f"0-{cpus - 1}" if cpus > 1 else "0"
+def _placement_lines(machine: Machine, thread: Thread) -> list[_Line]:
+    hardware = machine.hardware
+    cpus = (1 << hardware.cpus) - 1
+    mems = thread.placement.mems & hardware.nodes
+    # A machine of one node runs a kernel without NUMA, whose masks have one bit.
+    mems_bits = 1 if hardware.nodes == 1 else MAX_NODES
     return [
-        (_ALWAYS, f"Cpus_allowed:\t{(1 << cpus) - 1:x}"),
-        (_ALWAYS, f"Cpus_allowed_list:\t{cpu_list}"),
-        (_ALWAYS, "Mems_allowed:\t1"),
-        (_ALWAYS, "Mems_allowed_list:\t0"),
+        (_ALWAYS, f"Cpus_allowed:\t{format_bitmap(cpus, hardware.cpus)}"),
+        (_ALWAYS, f"Cpus_allowed_list:\t{format_list(cpus)}"),
+        (_ALWAYS, f"Mems_allowed:\t{format_bitmap(mems, mems_bits)}"),
+        (_ALWAYS, f"Mems_allowed_list:\t{format_list(mems)}"),
         (_ALWAYS, "voluntary_ctxt_switches:\t0"),
         (_ALWAYS, "nonvoluntary_ctxt_switches:\t0"),
     ]
@@ -308,7 +318,7 @@ TASK_FILES: dict[str, TaskFile] = {
     "cmdline": TaskFile(0o444, render_cmdline),
     "comm": TaskFile(0o644, render_comm, store_comm, seek=Seek.SEQ),
     "oom_adj": TaskFile(0o644, render_oom_adj, store_oom_adj),
-    "oom_score": TaskFile(0o444, render_oom_score, seek=Seek.SEQ),
+    "oom_score": TaskFile(0o444, render_oom_score, seek=Seek.SEQ, render_for=render_oom_score),
     "oom_score_adj": TaskFile(0o644, render_oom_score_adj, store_oom_score_adj, Seek.DEFAULT),
     "stat": TaskFile(0o444, render_stat, seek=Seek.SEQ),
     "statm": TaskFile(0o444, render_statm, seek=Seek.SEQ),

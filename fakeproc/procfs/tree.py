@@ -161,7 +161,7 @@ class _TaskDirectory(Directory):
         row = TASK_FILES.get(name)
         if row is None:
             raise Refused(errno.ENOENT)
-        return TaskNode(self._session.machine, self._thread, row)
+        return TaskNode(self._session.machine, self._thread, row, caller.placement)
 
 
 class _ThreadList(Directory):

@@ -18,7 +18,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fakeproc.kernel import capability
+from fakeproc.kernel import capability, numa
 from fakeproc.kernel.errors import Refused, not_known
 from fakeproc.kernel.machine import (
     FIRST_PID,
@@ -28,6 +28,7 @@ from fakeproc.kernel.machine import (
     default_sizes,
     sizes_for,
 )
+from fakeproc.kernel.numa import MAX_NODES, PLACEMENT_KEYS
 from fakeproc.kernel.profile import KernelConfig
 from fakeproc.kernel.task import Credentials, MemorySizes, Process, Thread
 from fakeproc.units import SIZE_KEYS, parse_pages
@@ -41,6 +42,7 @@ _Default = TypeVar("_Default", int, None)
 
 _MACHINE_KEYS = {
     "ram": str,
+    "nodes": list,
     "swap": str,
     "cpus": int,
     "hostname": str,
@@ -62,6 +64,7 @@ _PROCESS_KEYS = {
     "vfork": bool,
     "kthread": bool,
     "process": list,
+    **dict.fromkeys(PLACEMENT_KEYS, str),
     **dict.fromkeys(SIZE_KEYS, str),
 }
 
@@ -119,6 +122,7 @@ def _build(data: Mapping[str, Any], config: KernelConfig | None) -> Machine:
     standard = Hardware()
     hardware = Hardware(
         ram_pages=_pages(table, "ram", standard.ram_pages),
+        node_pages=_node_pages(table),
         swap_pages=_pages(table, "swap", standard.swap_pages),
         cpus=_integer(table, "cpus", 1, 1024, standard.cpus),
         hostname=table.get("hostname", standard.hostname),
@@ -164,6 +168,8 @@ def _create(machine: Machine, parent: Process | None, table: Mapping[str, Any]) 
         return machine.kthread(name, pid=pid)
     creator = (parent or machine.init).leader
     process = _clone_or_spawn(machine, creator, parent, table, pid)
+    placement = numa.changed(creator.placement, table, machine.hardware.nodes)
+    machine.place(process.leader, placement)
     value = _integer(table, "oom_score_adj", -1000, 1000, None)
     if value is not None:
         machine.store_oom_score_adj(process.leader, machine.root, b"%d" % value)
@@ -239,6 +245,24 @@ def _check(table: Mapping[str, Any], keys: Mapping[str, type], where: str) -> No
 
 def _pages(table: Mapping[str, Any], key: str, default: int) -> int:
     return parse_pages(table[key]) if key in table else default
+
+
+def _node_pages(table: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the RAM of each node; none where the file names only the whole of it."""
+    if "nodes" not in table:
+        return ()
+    nodes = table["nodes"]
+    if "ram" in table:
+        raise Refused(errno.EINVAL, "nodes: they are the ram; leave out one of the two.")
+    if not 0 < len(nodes) <= MAX_NODES or not all(isinstance(node, str) for node in nodes):
+        raise Refused(
+            errno.EINVAL,
+            f'nodes = {nodes!r}: accepted are the sizes of 1 to {MAX_NODES} nodes, ["4G", "4G"].',
+        )
+    pages = tuple(map(parse_pages, nodes))
+    if 0 in pages:
+        raise Refused(errno.EINVAL, f"nodes = {nodes!r}: accepted are nodes with memory.")
+    return pages
 
 
 def _integer(

@@ -105,13 +105,20 @@ NAMES = {
 """Rows whose first cell is more than the name of a switch."""
 
 NOT_IN_THE_TABLE = {
+    "eligible_in_badness",
     "gfp_names",
+    "header_nodemask_form",
+    "interleave_confines",
+    "memcg_lets_dying_pass",
     "memcg_of_mm_owner",
+    "nofs_returns",
+    "nofs_spares_memcg",
     "oom_adj_read_clamped",
     "rss_in_batches",
     "sysrq_nobody_line",
 }
-"""Found in the recordings of real kernels later (reference 13.1, and those of 6.18)."""
+"""Found in the recordings of real kernels later (reference 13.1, and those of 6.18), or said
+in the text of the reference (5.1, 5.3) and by the patches that HISTORY names."""
 
 SERIES_SWITCHES = {
     1: {"write_needs_task_mm"},

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fakeproc.kernel import oom
+from fakeproc.kernel import numa, oom
 from fakeproc.kernel.capability import CAP_SYS_ADMIN
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import CloneFlags, Hardware, Machine, sizes_for
@@ -78,7 +78,22 @@ def reap(machine: Machine, step: Step) -> None:
 
 
 def trigger(machine: Machine, step: Step) -> None:
-    machine.out_of_memory(requests(machine)[step.number % 4])
+    machine.out_of_memory(requests(machine)[step.number % 7])
+
+
+def place(machine: Machine, step: Step) -> None:
+    policies = ("none", "bind:0", "bind:1", "interleave:1", "preferred:0")
+    options = {"mempolicy": policies[step.number % 5]}
+    if step.number % 3 == 0:
+        options["mems_allowed"] = ("0", "1", "0-1")[step.number % 7 % 3]
+    thread = thread_at(machine, step.which)
+    machine.place(thread, numa.changed(thread.placement, options, machine.hardware.nodes))
+
+
+def mark_origin(machine: Machine, step: Step) -> None:
+    process = thread_at(machine, step.which).process
+    if not (process.is_global_init or process.is_kthread or process.is_zombie):
+        machine.set_oom_origin(process, step.number % 2 == 0)
 
 
 def change_kernel(machine: Machine, step: Step) -> None:
@@ -94,6 +109,8 @@ ACTIONS = {
     "join": join,
     "kill": kill,
     "reap": reap,
+    "place": place,
+    "origin": mark_origin,
     "trigger": trigger,
     "change kernel": change_kernel,
     "thread": lambda machine, step: machine.clone_thread(thread_at(machine, step.which)),
@@ -108,7 +125,7 @@ ACTIONS = {
 }
 steps = st.builds(
     Step,
-    what=st.sampled_from([*ACTIONS, "spawn", "clone", "write", "write", "join", "resize"]),
+    what=st.sampled_from([*ACTIONS, "spawn", "clone", "write", "write", "join", "place", "resize"]),
     which=st.integers(0, 12),
     number=st.integers(0, 1000),
 )
@@ -122,12 +139,15 @@ def requests(machine: Machine) -> list[OomRequest]:
         OomRequest(total, machine.init.leader),
         OomRequest(total, order=SYSRQ_ORDER),
         *(OomRequest(2000, machine.init.leader, memcg=group) for group in groups),
+        oom.allocation(machine, allocating=machine.init.leader, nodemask=0b10),
+        oom.allocation(machine, allocating=thread_at(machine, 0)),
+        replace(OomRequest(2000, memcg=groups[0]), mems_allowed=0b1),
     ]
 
 
 def populated(kernel: str) -> Machine:
     """Return a machine with a few tasks of each kind."""
-    machine = Machine(KernelConfig(kernel), Hardware(ram_pages=65536), first_pid=100)
+    machine = Machine(KernelConfig(kernel), Hardware(node_pages=(32768, 32768)), first_pid=100)
     for number in range(4):
         parent = machine.spawn("own", sizes=sizes_for(anon_pages=100 * number))
         machine.clone(parent.leader, CloneFlags(vm=True, vfork=number == 3))

@@ -77,7 +77,10 @@ def test_the_largest_dies_and_its_memory_comes_free(procfs: Procfs, path: str, t
         ("order=11", "order=11: accepted is a number, 0 to 10."),
         ("gfp_mask=-1", "gfp_mask=-1: accepted is a number"),
         ("memcg=/none", "memcg=/none: there is no such group."),
-        ("nodemask=1", "nodemask: the machine has one node, 0."),
+        (
+            "nodemask=1",
+            "nodemask=1: accepted is a list of nodes such as 0, 0-1 or 0,2; the machine has 0.",
+        ),
         ("odrer=1", "oom_trigger: option 'odrer': not known (nearest: order)"),
         ("please", "oom_trigger: option 'please': not known"),
     ],
