@@ -139,12 +139,7 @@ def _add_trigger(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog="example: fakeproc trigger /tmp/proc memcg=/web",
     )
     trigger.add_argument("mountpoint", type=Path, metavar="MOUNT", help="where it is mounted")
-    trigger.add_argument(
-        "options",
-        nargs="*",
-        metavar="KEY=VALUE",
-        help="about the allocation: pid=100 order=2 gfp_mask=0xcc0 memcg=/web nodemask=0",
-    )
+    _add_allocation(trigger)
     trigger.set_defaults(run=_trigger)
 
 
@@ -152,11 +147,21 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     explain = commands.add_parser(
         "explain",
         help="show whom the OOM killer would choose now, and why not the others",
-        epilog="example: fakeproc explain --json /tmp/proc",
+        epilog="example: fakeproc explain --json /tmp/proc nodemask=0",
     )
     _add_mountpoint(explain)
+    _add_allocation(explain)
     explain.add_argument("--json", action="store_true", help="print JSON; sizes in bytes")
-    explain.set_defaults(run=_show, file="explain")
+    explain.set_defaults(run=_explain)
+
+
+def _add_allocation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "options",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="about the allocation: pid=100 order=2 gfp_mask=0xcc0 memcg=/web nodemask=0-1",
+    )
 
 
 def _add_mountpoint(parser: argparse.ArgumentParser) -> None:
@@ -282,10 +287,33 @@ def _trigger(arguments: argparse.Namespace) -> int:
     try:
         (path / "fakeproc" / "oom_trigger").write_text(" ".join(arguments.options) or "1")
     except OSError as error:
-        why = _read_control(path, "ctl").strip() or error.strerror
-        raise MountError(f"{path}/fakeproc/oom_trigger: {why}") from None
+        raise MountError(_why_refused(path, path / "fakeproc" / "oom_trigger", error)) from None
     sys.stdout.write(_read_control(path, "oom_trigger"))
     return EXIT_OK
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    """Ask through one descriptor, so that nobody else is asked the same."""
+    mountpoint, options = arguments.mountpoint, list(arguments.options)
+    if mountpoint is not None and "=" in str(mountpoint) and not mountpoint.exists():
+        mountpoint, options = None, [str(mountpoint), *options]
+    path = _find(mountpoint)
+    file = path / "fakeproc" / ("explain.json" if arguments.json else "explain")
+    try:
+        with open(file, "r+b", buffering=0) as asked:
+            asked.write((" ".join(options) or "1").encode())
+            asked.seek(0)
+            answer = asked.read().decode(errors="surrogateescape")
+    except OSError as error:
+        raise MountError(_why_refused(path, file, error)) from None
+    sys.stdout.write(answer)
+    return EXIT_OK
+
+
+def _why_refused(mountpoint: Path, file: Path, error: OSError) -> str:
+    """Return what ctl says about a write that was refused."""
+    why = _read_control(mountpoint, "ctl").strip()
+    return f"{file}: {why or error.strerror}"
 
 
 def _read_control(mountpoint: Path, name: str) -> str:

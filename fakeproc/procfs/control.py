@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,15 +20,6 @@ from fakeproc.procfs import ctl, explanation, oom_trigger
 from fakeproc.procfs.node import Attributes, File
 from fakeproc.procfs.session import Session
 from fakeproc.units import align, format_pages
-
-
-@dataclass(frozen=True, slots=True)
-class ControlFile:
-    """A row of the table: permission bits, what reading gives, what writing does."""
-
-    mode: int
-    render: Callable[[Session], str]
-    store: Callable[[Session, Caller, bytes], int] | None = None
 
 
 class ControlNode(File):
@@ -48,9 +41,61 @@ class ControlNode(File):
         """Write; EINVAL where the file takes no writes."""
         if self._row.store is None:
             raise Refused(errno.EINVAL)
-        if self._row.store is not ctl.run_lines:  # it takes a few commands
+        if not self._row.works_after_a_panic:
             self._session.machine.require_running()
         return self._row.store(self._session, caller, data)
+
+
+class ExplainNode(ControlNode):
+    """An explain file: what is written to it is which OOM it is about.
+
+    Through a descriptor that is open for reading as well, that goes for this descriptor
+    alone; otherwise for everybody, until somebody writes again.
+    """
+
+    _own_question: str | None = None
+
+    def opened(self, flags: int) -> File:
+        """Give a descriptor that reads and writes a question of its own."""
+        if flags & os.O_ACCMODE != os.O_RDWR:
+            return self
+        node = ExplainNode(self._session, self._row)
+        node._own_question = self._session.question
+        return node
+
+    def render(self) -> bytes:
+        """Return the answer."""
+        with self._asking():
+            return super().render()
+
+    def store(self, caller: Caller, data: bytes) -> int:
+        """Take a question."""
+        with self._asking():
+            return super().store(caller, data)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Let the descriptor's own question, if it has one, stand in for everybody's."""
+        if self._own_question is None:
+            yield
+            return
+        kept, self._session.question = self._session.question, self._own_question
+        try:
+            yield
+        finally:
+            self._own_question, self._session.question = self._session.question, kept
+
+
+@dataclass(frozen=True, slots=True)
+class ControlFile:
+    """A row of the table: permission bits, what reading gives, what writing does."""
+
+    mode: int
+    render: Callable[[Session], str]
+    store: Callable[[Session, Caller, bytes], int] | None = None
+    works_after_a_panic: bool = False
+    """Whether a machine that has panicked still takes writes to it."""
+    node: type[ControlNode] = ControlNode
 
 
 # -- kernel ------------------------------------------------------------------------
@@ -185,9 +230,11 @@ def _render_answer(session: Session) -> str:
 
 
 CONTROL_FILES: dict[str, ControlFile] = {
-    "ctl": ControlFile(0o666, _render_answer, ctl.run_lines),
-    "explain": ControlFile(0o444, explanation.render),
-    "explain.json": ControlFile(0o444, explanation.render_json),
+    "ctl": ControlFile(0o666, _render_answer, ctl.run_lines, works_after_a_panic=True),
+    "explain": ControlFile(0o666, explanation.render, explanation.store, True, ExplainNode),
+    "explain.json": ControlFile(
+        0o666, explanation.render_json, explanation.store, True, ExplainNode
+    ),
     "kernel": ControlFile(0o644, _render_kernel, _store_kernel),
     "kmsg": ControlFile(0o444, _render_kmsg),
     "oom_trigger": ControlFile(0o644, oom_trigger.render, oom_trigger.store),

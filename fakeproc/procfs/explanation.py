@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""/proc/fakeproc/explain and explain.json: who would die now, and why the others would not."""
+"""/proc/fakeproc/explain and explain.json: who would die now, and why the others would not.
+
+They are about an OOM for init, unless a write says about which; a write changes nothing else.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,36 @@ from typing import Any
 
 from fakeproc.kernel.explain import Candidate, explain
 from fakeproc.kernel.machine import Machine
-from fakeproc.kernel.oom import OomRequest
-from fakeproc.kernel.task import PAGE_BYTES, Process
+from fakeproc.kernel.oom import Constraint
+from fakeproc.kernel.task import PAGE_BYTES, Caller, Process
+from fakeproc.procfs.oom_trigger import read_request
 from fakeproc.procfs.session import Session
 from fakeproc.units import align, format_pages
 
 _COLUMNS = ("pid", "rss", "swap", "pgtables", "oom_score_adj", "points", "oom_score", "name")
 
 
-def data_of(machine: Machine) -> dict[str, Any]:
-    """Explain a global OOM of the machine as it is; sizes in bytes, points in pages."""
-    request = OomRequest(machine.hardware.totalpages, allocating=machine.init.leader)
+def store(session: Session, caller: Caller, data: bytes) -> int:
+    """Take the options of oom_trigger as the question from now on; ``1`` is none of them."""
+    text = data.decode(errors="replace")
+    read_request(session, "explain", text)
+    session.question = " ".join(word for word in text.split() if word != "1")
+    return len(data)
+
+
+def data_of(session: Session) -> dict[str, Any]:
+    """Explain the OOM in question of the machine as it is; sizes in bytes, points in pages.
+
+    EINVAL, with the reason in ctl, where it cannot come about any more.
+    """
+    machine = session.machine
+    request = read_request(session, "explain", session.question)
     found = explain(machine, request)
     return {
+        "request": session.question,
         "kernel": machine.config.base,
         "outcome": "panicked" if machine.panicked else found.outcome.value,
+        "reason": found.reason,
         "constraint": request.constraint.value,
         "totalpages": request.totalpages,
         "chosen": _name(found.chosen),
@@ -54,16 +72,22 @@ def _row(machine: Machine, candidate: Candidate) -> dict[str, Any]:
 
 def render_json(session: Session) -> str:
     """Return it for programs."""
-    return json.dumps(data_of(session.machine), indent=1) + "\n"
+    return json.dumps(data_of(session), indent=1) + "\n"
 
 
 def render(session: Session) -> str:
     """Return it for people: the verdict, the ranking, who is out of the running."""
-    data = data_of(session.machine)
-    text = f"outcome: {data['outcome']}\n"
+    data = data_of(session)
+    text = f"request: {data['request']}\n" if data["request"] else ""
+    text += f"outcome: {data['outcome']}\n"
     for key in ("chosen", "victim"):
         text += f"{key}: {_spell(data[key])}\n"
-    text += f"killed: {', '.join(map(_spell, data['killed'])) or 'none'}\n\n"
+    text += f"killed: {', '.join(map(_spell, data['killed'])) or 'none'}\n"
+    if data["constraint"] != Constraint.NONE:
+        text += f"constraint: {data['constraint']}\n"
+    if data["reason"]:
+        text += f"reason: {data['reason']}\n"
+    text += "\n"
     text += align([list(_COLUMNS), *map(_cells, data["ranking"])])
     if data["excluded"]:
         text += "\nout of the running:\n"

@@ -101,6 +101,10 @@ class File(Node):
 
     seek = Seek.GENERIC
 
+    def opened(self, flags: int) -> File:
+        """Return the file as one descriptor has it, opened with these flags."""
+        return self
+
     @abstractmethod
     def render(self) -> bytes:
         """Return the whole content as it is now."""
@@ -148,4 +152,4 @@ def open_file(file: File, flags: int, caller: Caller) -> OpenFile:
     if flags & getattr(os, "O_DIRECT", 0):
         raise Refused(errno.EINVAL)
     file.require_access(caller, rights_for(flags))
-    return OpenFile(file)
+    return OpenFile(file.opened(flags))

@@ -45,6 +45,8 @@ class Session:
         """Time stands still unless somebody moves it."""
         self.answer = "ok\n"
         """What reading ctl gives: the last answer, or why the last command was refused."""
+        self.question = ""
+        """Which OOM the explain files are about: options as oom_trigger takes them."""
         self.acting: dict[int, Thread] = {}
         """Processes of the host that act as a task of the machine (`become`)."""
         self.may_become: Callable[[Caller], bool] = lambda caller: caller.credentials.uid == 0
@@ -62,6 +64,7 @@ class Session:
         """Speak for another machine from now on; nobody acts as anybody any more."""
         self.machine = machine
         self.answer = "ok\n"
+        self.question = ""
         self.acting.clear()
         self.adopted.clear()
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.task import Caller, Thread
-from fakeproc.procfs.control import CONTROL_FILES, ControlNode
+from fakeproc.procfs.control import CONTROL_FILES
 from fakeproc.procfs.node import Attributes, Directory, Link, Node
 from fakeproc.procfs.session import HidePid, Session
 from fakeproc.procfs.system_files import SYSTEM_FILES, SystemNode
@@ -106,7 +106,7 @@ def _fixed_nodes(session: Session) -> _Static:
         path: SystemNode(session.machine, path, row) for path, row in SYSTEM_FILES.items()
     }
     for name, control in CONTROL_FILES.items():
-        files[f"{CONTROL_DIRECTORY}/{name}"] = ControlNode(session, control)
+        files[f"{CONTROL_DIRECTORY}/{name}"] = control.node(session, control)
     tree = _nest(files)
     return _Static({**tree, "self": _Self(), "thread-self": _ThreadSelf()})
 
