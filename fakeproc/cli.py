@@ -294,14 +294,11 @@ def _trigger(arguments: argparse.Namespace) -> int:
 
 def _explain(arguments: argparse.Namespace) -> int:
     """Ask through one descriptor, so that nobody else is asked the same."""
-    mountpoint, options = arguments.mountpoint, list(arguments.options)
-    if mountpoint is not None and "=" in str(mountpoint) and not mountpoint.exists():
-        mountpoint, options = None, [str(mountpoint), *options]
-    path = _find(mountpoint)
+    path = _find(arguments.mountpoint)
     file = path / "fakeproc" / ("explain.json" if arguments.json else "explain")
     try:
         with open(file, "r+b", buffering=0) as asked:
-            asked.write((" ".join(options) or "1").encode())
+            asked.write((" ".join(arguments.options) or "1").encode())
             asked.seek(0)
             answer = asked.read().decode(errors="surrogateescape")
     except OSError as error:

@@ -27,6 +27,7 @@ def dump(procfs: Procfs) -> dict[str, Any]:
         "log": machine.log.render(),
         "warned": machine.deprecated_warned,
         "memcgs": [dump_memcg(group) for group in machine.root_memcg.subtree()],
+        "question": procfs.question,
         "acting": {pid: thread.tid for pid, thread in procfs.acting.items()},
     }
 
@@ -69,6 +70,7 @@ def dump_thread(thread: Thread) -> dict[str, Any]:
         "fatal_pending": thread.fatal_pending,
         "memdie": thread.memdie,
         "hold": thread.hold,
+        "placement": thread.placement,
         "vfork_parent": thread.vfork_parent.tid if thread.vfork_parent else None,
         "vfork_child": thread.vfork_child.tid if thread.vfork_child else None,
     }

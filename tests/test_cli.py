@@ -347,6 +347,24 @@ def test_explain_foretells_what_trigger_does(run: Run, mounted: Mounted) -> None
     assert after["chosen"]["pid"] != 100013
 
 
+def test_explain_is_asked_about_another_oom(run: Run, mounted: Mounted) -> None:
+    default = mounted.read("fakeproc/explain")
+    mounted.sh("echo memcg /web limit=64M > fakeproc/ctl; echo join 100006 /web > fakeproc/ctl")
+    asked = run("explain", mounted.path, "memcg=/web", "pid=100006")
+    assert asked.stdout.startswith("request: memcg=/web pid=100006\noutcome: killed\n")
+    assert "victim: 100006 (nginx)\nkilled: 100006 (nginx)\nconstraint: CONSTRAINT_MEMCG\n" in (
+        asked.stdout
+    )
+    assert mounted.read("fakeproc/explain") == default
+    assert run("explain", mounted.path).stdout == default
+
+
+def test_explain_with_a_bad_option(run: Run, mounted: Mounted) -> None:
+    for words in (("--json", mounted.path, "pid=7"), (mounted.path, "pid=7")):
+        assert "pid=7: no such task" in _refusal(run("explain", *words))
+    assert mounted.read("fakeproc/explain").startswith("outcome: killed\n")
+
+
 def test_trigger_with_a_bad_option(run: Run, mounted: Mounted) -> None:
     done = run("trigger", mounted.path, "odrer=2")
     assert "oom_trigger: option 'odrer': not known (nearest: order)" in _refusal(done)

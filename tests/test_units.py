@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Sizes as people write them, in pages of 4096 bytes."""
+"""Sizes as people write them, in pages of 4096 bytes, and numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import errno
 import pytest
 
 from fakeproc.kernel.errors import Refused
-from fakeproc.units import format_pages, parse_pages
+from fakeproc.units import format_pages, parse_integer, parse_pages
 
 
 @pytest.mark.parametrize(
@@ -79,3 +79,42 @@ def test_pages_are_shown_short(pages: int, text: str) -> None:
 def test_what_is_shown_exactly_reads_back() -> None:
     for pages in (1, 16, 256, 512, 76800, 262144, 524288):
         assert parse_pages(format_pages(pages)) == pages
+
+
+@pytest.mark.parametrize(("text", "value"), [("0", 0), ("-5", -5), ("007", 7), ("100", 100)])
+def test_numbers_are_decimal(text: str, value: int) -> None:
+    assert parse_integer("key", text, -5, 100) == value
+    assert parse_integer("key", text, -5, 100, hexadecimal=True) == value
+
+
+def test_hexadecimal_is_for_those_who_ask_for_it() -> None:
+    assert parse_integer("key", "0x1F", 0, 100, hexadecimal=True) == 31
+    with pytest.raises(Refused, match=r"^\[Errno 22\] key=0x1F: accepted is a number, 0 to 100\.$"):
+        parse_integer("key", "0x1F", 0, 100)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " 1",
+        "1 ",
+        "+1",
+        "--1",
+        "1_0",
+        "0b1",
+        "0o7",
+        "0x",
+        "-0x1",
+        "٣",
+        "1.0",
+        "101",
+        "-6",
+        "9" * 20,
+    ],
+)
+def test_what_is_no_number_of_the_range_is_refused(text: str) -> None:
+    with pytest.raises(Refused) as refused:
+        parse_integer("key", text, -5, 100, hexadecimal=True)
+    assert refused.value.error == errno.EINVAL
+    assert refused.value.why == f"key={text}: accepted is a number, -5 to 100."

@@ -12,6 +12,7 @@ import pytest
 from fakeproc.kernel.capability import CAP_KILL, CAP_SYS_RESOURCE
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import PAGE_BYTES, Hardware, Machine
+from fakeproc.kernel.numa import Placement, PolicyMode
 from fakeproc.kernel.task import Caller, Credentials, Mm, State, TaskCaller
 from fakeproc.procfs import ctl
 from fakeproc.procfs.node import File
@@ -27,9 +28,9 @@ TAKING_A_PID = [verb for verb, row in ctl.COMMANDS.items() if row.words[0] == 1 
 class Shell:
     """Writes to ctl, and looks at what came of it."""
 
-    def __init__(self) -> None:
-        hardware = Hardware(ram_pages=1024 * MIB_PAGES, swap_pages=256 * MIB_PAGES)
-        self.machine = Machine(hardware=hardware, first_pid=100)
+    def __init__(self, hardware: Hardware | None = None) -> None:
+        standard = Hardware(ram_pages=1024 * MIB_PAGES, swap_pages=256 * MIB_PAGES)
+        self.machine = Machine(hardware=hardware or standard, first_pid=100)
         self.procfs = Procfs(self.machine)
         self._file = self.procfs.lookup("/fakeproc/ctl", self.machine.root)
 
@@ -624,3 +625,63 @@ def test_nobody_becomes_a_kernel_thread_or_a_zombie(shell: Shell, target: str) -
 def test_without_a_process_of_the_host_there_is_nobody_to_become(shell: Shell) -> None:
     with shell.refused(errno.EINVAL, "no process of the host"):
         shell.run("become 1")
+
+
+# -- Nodes -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nodes() -> Shell:
+    """Return a shell on a machine of two nodes."""
+    half = 512 * MIB_PAGES
+    return Shell(Hardware(node_pages=(half, half), swap_pages=256 * MIB_PAGES))
+
+
+def test_spawn_and_set_place_a_task(nodes: Shell) -> None:
+    pid = int(nodes.run("spawn name=x mems_allowed=1 mempolicy=bind:1 cpuset=/slice/"))
+    process = nodes.machine.process(pid)
+    assert process.leader.placement == Placement("/slice", 0b10, PolicyMode.BIND, 0b10)
+    tid = int(nodes.run(f"thread {pid}"))
+    nodes.run(f"set {tid} this_thread=yes mempolicy=none")
+    assert process.leader.placement.mode is PolicyMode.BIND
+    assert nodes.machine.thread(tid).placement == Placement("/slice", 0b10)
+    nodes.run(f"set {pid} mems_allowed=0-1 cpuset=/ mempolicy=interleave:0,1")
+    expected = Placement(mode=PolicyMode.INTERLEAVE, policy_nodes=0b11)
+    assert [thread.placement for thread in process.threads] == [expected, expected]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("spawn mems_allowed=0-2", "mems_allowed=0-2: accepted is a list of nodes"),
+        ("spawn mempolicy=local", "mempolicy=local: accepted are none, bind:NODES"),
+        ("set 100 rss=9M mems_allowed=0 mempolicy=bind:1", "the task's cpuset allows 0;"),
+        ("set 100 rss=9M cpuset=web", "cpuset=web: accepted is a path"),
+        ("set 100 rss=9M oom_origin=maybe", "oom_origin=maybe: accepted: yes, no."),
+        ("set 1 oom_origin=yes", "oom_origin: 1 cannot be killed."),
+        ("set 2 oom_origin=yes", "oom_origin: 2 cannot be killed."),
+    ],
+)
+def test_a_bad_placement_changes_nothing(nodes: Shell, command: str, words: str) -> None:
+    nodes.run("spawn pid=100")
+    with nodes.refused(errno.EINVAL, words):
+        nodes.run(command)
+
+
+def test_cpusets_and_origins_are_roots_policies_are_ones_own(nodes: Shell) -> None:
+    nodes.run("spawn pid=100 uid=1000")
+    for option in ("mems_allowed=0", "cpuset=/slice", "oom_origin=yes"):
+        with nodes.refused(errno.EPERM, option.partition("=")[0]):
+            nodes.run(f"set 100 {option}", USER)
+    nodes.run("set 100 mempolicy=bind:0", USER)
+    assert nodes.machine.thread(100).placement.policy_nodes == 0b01
+
+
+def test_an_oom_origin_may_be_set_and_taken_back(nodes: Shell) -> None:
+    nodes.run("spawn pid=100")
+    nodes.run("set 100 oom_origin=yes")
+    assert nodes.machine.process(100).oom_origin
+    nodes.run("set 100 rss=9M")
+    assert nodes.machine.process(100).oom_origin
+    nodes.run("set 100 oom_origin=no")
+    assert not nodes.machine.process(100).oom_origin

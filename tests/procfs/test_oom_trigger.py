@@ -4,14 +4,21 @@
 from __future__ import annotations
 
 import errno
+import json
+import os
 
 import pytest
 
 from fakeproc.kernel.errors import Refused
-from fakeproc.procfs.node import File
+from fakeproc.kernel.machine import Hardware, Machine
+from fakeproc.kernel.profile import KernelConfig
+from fakeproc.kernel.task import TaskCaller
+from fakeproc.procfs.node import File, open_file
 from fakeproc.procfs.tree import Procfs
 from fakeproc.scenario import load_scenario
 from tests.state import dump
+
+GIB_PAGES = 2**30 // 4096
 
 
 @pytest.fixture
@@ -72,11 +79,18 @@ def test_the_largest_dies_and_its_memory_comes_free(procfs: Procfs, path: str, t
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("pid=7", "7: no such task"),
+        ("pid=7", "pid=7: no such task; accepted is the pid of one."),
+        ("pid=100100", "pid=100100: no such task"),
         ("pid=x", "pid=x: accepted is a number, 1 to 2147483647."),
         ("order=11", "order=11: accepted is a number, 0 to 10."),
+        ("order=-1", "order=-1: accepted is a number, 0 to 10."),
+        ("order=1_0", "order=1_0: accepted is a number, 0 to 10."),
+        ("order=1 pid=1 order=1", "oom_trigger: order=1: accepted is one order="),
         ("gfp_mask=-1", "gfp_mask=-1: accepted is a number"),
-        ("memcg=/none", "memcg=/none: there is no such group."),
+        ("gfp_mask=0b1", "gfp_mask=0b1: accepted is a number, 0 to 4294967295."),
+        ("memcg=/none", "memcg=/none: there is no such group. Accepted is the path of one."),
+        ("pid", "oom_trigger: pid: accepted is pid=VALUE."),
+        ("nodemask=", "nodemask=: accepted is a list of nodes"),
         (
             "nodemask=1",
             "nodemask=1: accepted is a list of nodes such as 0, 0-1 or 0,2; the machine has 0.",
@@ -196,3 +210,120 @@ def test_the_victim_counts_since_4_13(procfs: Procfs) -> None:
     write(procfs, "/fakeproc/kernel", "4.14")
     write(procfs, "/fakeproc/oom_trigger", "1")
     assert "oom_kill 1\n" in read(procfs, "/vmstat")
+
+
+# -- Constraints -------------------------------------------------------------------
+
+
+@pytest.fixture
+def nodes() -> Procfs:
+    """Two nodes of 4G with a task on each, and one that uses both."""
+    hardware = Hardware(node_pages=(4 * GIB_PAGES, 4 * GIB_PAGES), swap_pages=0)
+    procfs = Procfs(Machine(KernelConfig("6.1"), hardware))
+    for command in (
+        "spawn name=zero rss=300M mems_allowed=0 cpuset=/left",
+        "spawn name=one rss=900M mempolicy=bind:1 mems_allowed=1",
+        "spawn name=both rss=200M",
+    ):
+        write(procfs, "/fakeproc/ctl", command)
+    return procfs
+
+
+@pytest.mark.parametrize(
+    ("options", "victim", "constraint"),
+    [
+        ("1", "one", "CONSTRAINT_NONE"),
+        ("nodemask=0-1", "one", "CONSTRAINT_NONE"),
+        ("pid=100000", "zero", "CONSTRAINT_CPUSET"),
+        ("nodemask=0", "zero", "CONSTRAINT_MEMORY_POLICY"),
+        ("nodemask=1 pid=100000", "one", "CONSTRAINT_MEMORY_POLICY"),
+        ("gfp_mask=0x0 pid=100000", "zero", "CONSTRAINT_NONE"),
+    ],
+)
+def test_explain_and_trigger_agree_about_constraints(
+    nodes: Procfs, options: str, victim: str, constraint: str
+) -> None:
+    write(nodes, "/fakeproc/explain", options)
+    foretold = json.loads(read(nodes, "/fakeproc/explain.json"))
+    assert foretold["chosen"]["comm"] == victim
+    assert foretold["constraint"] == constraint
+    write(nodes, "/fakeproc/oom_trigger", options)
+    assert verdict(nodes)["victim"].endswith(f"({victim})")
+    assert verdict(nodes)["constraint"] == constraint
+
+
+def test_outcomes_of_those_who_are_turned_away(nodes: Procfs) -> None:
+    write(nodes, "/fakeproc/oom_trigger", "gfp_mask=0xc40")
+    assert verdict(nodes)["outcome"] == "nofs"
+    assert read(nodes, "/fakeproc/kmsg") == ""
+
+
+def test_status_and_oom_score_by_nodes(nodes: Procfs) -> None:
+    lines = read(nodes, "/100001/status").splitlines()
+    assert lines[lines.index("Mems_allowed:\t00000000,00000002") + 1] == "Mems_allowed_list:\t1"
+    assert "Mems_allowed_list:\t0-1" in read(nodes, "/100002/status")
+    reader = TaskCaller.of(nodes.machine.thread(100000))
+    for kernel, seen in (("4.9", False), ("6.1", True)):
+        write(nodes, "/fakeproc/kernel", kernel)
+        file = nodes.lookup("/100001/oom_score", reader)
+        assert isinstance(file, File)
+        assert (file.render() != b"0\n") == seen
+        assert read(nodes, "/100001/oom_score") != "0\n"
+
+
+# -- Which OOM explain is about ----------------------------------------------------
+
+
+def test_a_question_changes_nothing_but_the_answer(nodes: Procfs) -> None:
+    before = dump(nodes)
+    asked = read(nodes, "/fakeproc/explain")
+    write(nodes, "/fakeproc/explain", "nodemask=0\n")
+    answer = read(nodes, "/fakeproc/explain").splitlines()
+    assert answer[:6] == [
+        "request: nodemask=0",
+        "outcome: killed",
+        "chosen: 100000 (zero)",
+        "victim: 100000 (zero)",
+        "killed: 100000 (zero)",
+        "constraint: CONSTRAINT_MEMORY_POLICY",
+    ]
+    assert "  100001 (one): its memory policy does not allow node 0" in answer
+    assert dump(nodes) == before | {"question": "nodemask=0"}
+    write(nodes, "/fakeproc/explain", "1")
+    assert dump(nodes) == before
+    assert read(nodes, "/fakeproc/explain") == asked
+
+
+def test_a_bad_question_is_refused_as_by_the_trigger(nodes: Procfs) -> None:
+    before = dump(nodes)
+    with pytest.raises(Refused) as refused:
+        write(nodes, "/fakeproc/explain", "nodemsk=0")
+    assert refused.value.error == errno.EINVAL
+    answer = read(nodes, "/fakeproc/ctl")
+    assert answer.startswith("EINVAL: explain: option 'nodemsk': not known (nearest: nodemask)")
+    assert dump(nodes) == before
+
+
+def test_a_descriptor_that_reads_and_writes_has_its_own_question(nodes: Procfs) -> None:
+    root = nodes.machine.root
+    write(nodes, "/fakeproc/explain", "nodemask=0")
+    private = open_file(node(nodes, "/fakeproc/explain"), os.O_RDWR, root)
+    assert private.read(4096, 0).startswith(b"request: nodemask=0\n")
+    private.write(root, b"nodemask=1")
+    assert private.read(4096, 0).startswith(b"request: nodemask=1\n")
+    assert read(nodes, "/fakeproc/explain").startswith("request: nodemask=0\n")
+
+
+def test_a_question_about_who_has_gone_cannot_be_answered(nodes: Procfs) -> None:
+    write(nodes, "/fakeproc/explain", "pid=100000")
+    write(nodes, "/fakeproc/ctl", "exit 100000")
+    with pytest.raises(Refused, match="pid=100000: has exited; accepted is a task that runs"):
+        read(nodes, "/fakeproc/explain")
+    write(nodes, "/fakeproc/explain", "1")
+    assert read(nodes, "/fakeproc/explain").startswith("outcome: killed\n")
+
+
+def test_explain_takes_questions_after_a_panic(procfs: Procfs) -> None:
+    kill_all(procfs)
+    write(procfs, "/fakeproc/explain", "order=2")
+    assert read(procfs, "/fakeproc/explain").startswith("request: order=2\noutcome: panicked\n")

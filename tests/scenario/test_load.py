@@ -12,6 +12,7 @@ import pytest
 from fakeproc.kernel.capability import CAP_KILL
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import FIRST_PID, Hardware, Machine, default_sizes
+from fakeproc.kernel.numa import Placement, PolicyMode
 from fakeproc.kernel.profile import PROFILE_NAMES, KernelConfig
 from fakeproc.kernel.task import Credentials, Mm, Process, State
 from fakeproc.scenario import load_scenario
@@ -118,6 +119,30 @@ def test_every_key_of_the_machine(folder: Path) -> None:
     assert machine.config.base == "4.7"
     assert machine.now_ns == 60 * 10**9
     assert only_process(machine).pid == 500
+
+
+def test_nodes_make_up_the_ram_and_tasks_are_placed_on_them(folder: Path) -> None:
+    machine = load(
+        folder,
+        """
+        [machine]
+        nodes = ["256M", "512M"]
+        [[process]]
+        name = "a"
+        cpuset = "/slice"
+        mems_allowed = "1"
+        threads = 2
+        [[process.process]]
+        name = "b"
+        mempolicy = "bind:0-1"
+        """,
+    )
+    assert machine.hardware.node_pages == (256 * MIB_PAGES, 512 * MIB_PAGES)
+    assert machine.hardware.ram_pages == 768 * MIB_PAGES
+    inherited = Placement("/slice", 0b10)
+    bound = Placement("/slice", 0b10, PolicyMode.BIND, 0b10)
+    placed = [[t.placement for t in process.threads] for process in user_processes(machine)]
+    assert placed == [[inherited, inherited], [bound]]
 
 
 def test_the_command_line_overrides_the_kernel(folder: Path) -> None:
@@ -323,6 +348,12 @@ def test_errors_of_the_file(folder: Path, text: str, words: list[str]) -> None:
         ("hostname = 1", ["[machine]: hostname = 1: accepted is a str"]),
         ("kernel = '4.9.1'", ["kernel '4.9.1'", "nearest: 4.9", "accepted: 4.4, 4.7, series"]),
         ("uptime_s = -1", ["uptime_s = -1: accepted are 0 to 1000000000."]),
+        ("nodes = '4G'", ["nodes = '4G': accepted is a list"]),
+        ("nodes = []", ["nodes = []: accepted are the sizes of 1 to 64 nodes"]),
+        ("nodes = [4]", ["nodes = [4]: accepted are the sizes of 1 to 64 nodes"]),
+        ("nodes = ['4G', '0']", ["accepted are nodes with memory"]),
+        ("nodes = ['4G', 'x']", ["'x': accepted is a size such as 300M"]),
+        ("ram = '4G'\nnodes = ['4G']", ["nodes: they are the ram; leave out one of the two."]),
         ("first_pid = 2", ["first_pid = 2: accepted are 3 to 4000000."]),
     ],
 )
@@ -354,6 +385,10 @@ def test_errors_of_the_machine(folder: Path, line: str, words: list[str]) -> Non
         ("vm = 'shared'", ["only for a process in a process"]),
         ("vfork = true", ["only for a process in a process"]),
         ("vfork = 'yes'", ["vfork = 'yes': accepted is a bool"]),
+        ("mems_allowed = 0", ["mems_allowed = 0: accepted is a str"]),
+        ("mems_allowed = '1'", ["mems_allowed=1: accepted is a list of nodes"]),
+        ("mempolicy = 'bind'", ["mempolicy=bind=: accepted is a list of nodes"]),
+        ("cpuset = 'x'", ["cpuset=x: accepted is a path"]),
         ("kthread = 1", ["kthread = 1: accepted is a bool"]),
         ("process = 1", ["process = 1: accepted is a list"]),
         ("process = [1]", ["accepted is a table"]),
