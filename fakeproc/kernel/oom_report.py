@@ -8,12 +8,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fakeproc.kernel import gfp
 from fakeproc.kernel.log import Level
 from fakeproc.kernel.memcg import Memcg
-from fakeproc.kernel.numa import format_list, is_eligible
+from fakeproc.kernel.numa import format_list, is_eligible, node_list
 from fakeproc.kernel.task import PAGE_BYTES, PAGE_KIB, MemorySizes, Process, Thread
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def header(machine: Machine, request: OomRequest, chosen: Thread | None) -> None
     if request.memcg is not None:
         _print_memcg(machine, request.memcg, chosen.process if chosen else None)
     else:
-        _print_mem_info(machine)
+        _print_mem_info(machine, request)
     if machine.sysctls["vm/oom_dump_tasks"]:
         _print_tasks(machine, request)
     if chosen is not None and machine.profile.oom_kill_summary_line:
@@ -89,8 +90,8 @@ def _cpuset(machine: Machine, request: OomRequest) -> tuple[str, str]:
 # -- Memory ------------------------------------------------------------------------
 
 
-def _print_mem_info(machine: Machine) -> None:
-    """Print the block about memory: one node, one zone."""
+def _print_mem_info(machine: Machine, request: OomRequest) -> None:
+    """Print the block about memory: those nodes that the cpuset allows, a zone each."""
     used, hardware = machine.used, machine.hardware
     free, slab = machine.free_pages, hardware.slab_pages
     lines = [
@@ -103,20 +104,12 @@ def _print_mem_info(machine: Machine) -> None:
         f"pagetables:{used.pagetable_pages} bounce:0\n"
         f" free:{free} free_pcp:0 free_cma:0",
     ]
+    shown = node_list(request.mems_allowed & hardware.nodes)
     if machine.profile.version >= (4, 8):  # since then the lists of pages are the node's
-        lines.append(
-            f"Node 0 active_anon:0kB inactive_anon:{used.anon_pages * PAGE_KIB}kB "
-            f"active_file:0kB inactive_file:{used.file_pages * PAGE_KIB}kB unevictable:0kB "
-            f"isolated(anon):0kB isolated(file):0kB mapped:{used.file_pages * PAGE_KIB}kB "
-            f"dirty:0kB writeback:0kB shmem:{used.shmem_pages * PAGE_KIB}kB writeback_tmp:0kB "
-            "all_unreclaimable? no"
-        )
-    minimum = machine.sysctls["vm/min_free_kbytes"]
+        lines += [_node_line(machine, node) for node in shown]
+    for node in shown:
+        lines += [_zone_line(machine, node), "lowmem_reserve[]: 0 0"]
     lines += [
-        f"Normal free:{free * PAGE_KIB}kB min:{minimum}kB low:{minimum * 5 // 4}kB "
-        f"high:{minimum * 3 // 2}kB present:{hardware.present_pages * PAGE_KIB}kB "
-        f"managed:{hardware.ram_pages * PAGE_KIB}kB mlocked:0kB",
-        "lowmem_reserve[]: 0 0",
         f"{used.file_pages + used.shmem_pages} total pagecache pages",
         "0 pages in swap cache",
         f"Free swap  = {machine.free_swap_entries * PAGE_KIB}kB",
@@ -127,6 +120,36 @@ def _print_mem_info(machine: Machine) -> None:
     ]
     for line in lines:
         machine.printk(Level.WARNING, line)
+
+
+def _share_kib(machine: Machine, node: int, pages: int) -> str:
+    """Write a node's part of these pages: who has memory where is not modelled."""
+    hardware = machine.hardware
+    return f"{pages * hardware.node_pages[node] // hardware.ram_pages * PAGE_KIB}kB"
+
+
+def _node_line(machine: Machine, node: int) -> str:
+    used, share = machine.used, partial(_share_kib, machine, node)
+    return (
+        f"Node {node} active_anon:0kB inactive_anon:{share(used.anon_pages)} "
+        f"active_file:0kB inactive_file:{share(used.file_pages)} unevictable:0kB "
+        f"isolated(anon):0kB isolated(file):0kB mapped:{share(used.file_pages)} "
+        f"dirty:0kB writeback:0kB shmem:{share(used.shmem_pages)} writeback_tmp:0kB "
+        "all_unreclaimable? no"
+    )
+
+
+def _zone_line(machine: Machine, node: int) -> str:
+    """Return the line of the node's zone, which is named where there are several."""
+    hardware, share = machine.hardware, partial(_share_kib, machine, node)
+    minimum = machine.sysctls["vm/min_free_kbytes"] // len(hardware.node_pages)
+    prefix = f"Node {node} " if len(hardware.node_pages) > 1 else ""
+    return (
+        f"{prefix}Normal free:{share(machine.free_pages)} min:{minimum}kB "
+        f"low:{minimum * 5 // 4}kB high:{minimum * 3 // 2}kB "
+        f"present:{share(hardware.present_pages)} "
+        f"managed:{share(hardware.ram_pages)} mlocked:0kB"
+    )
 
 
 def _print_memcg(machine: Machine, memcg: Memcg, chosen: Process | None) -> None:

@@ -7,7 +7,7 @@ import errno
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakeproc.kernel import gfp, numa, oom
@@ -66,6 +66,7 @@ def test_lists_are_those_of_the_kernel(mask: int, text: str) -> None:
     assert numa.parse_list("nodemask", text, ALL_NODES) == mask
 
 
+@settings(deadline=None)
 @given(st.integers(1, ALL_NODES))
 def test_every_mask_reads_back(mask: int) -> None:
     assert numa.parse_list("nodemask", numa.format_list(mask), ALL_NODES) == mask
@@ -397,6 +398,19 @@ def test_the_table_lists_who_counts() -> None:
     machine.out_of_memory(oom.allocation(machine, allocating=current.leader))
     rows = re.findall(r"\] \[ +(\d+)\]", machine.log.render())
     assert rows == ["101"]
+
+
+@pytest.mark.parametrize(
+    ("mems", "zones"),
+    [("0-1", [("Node 0", "120000"), ("Node 1", "80000")]), ("1", [("Node 1", "80000")])],
+)
+def test_the_memory_block_shows_the_nodes_of_the_cpuset(
+    mems: str, zones: list[tuple[str, str]]
+) -> None:
+    machine = make_machine()
+    current = spawn(machine, "current", 10, mems_allowed=mems)
+    machine.out_of_memory(oom.allocation(machine, allocating=current.leader))
+    assert re.findall(r"(Node \d) Normal .* managed:(\d+)kB", machine.log.render()) == zones
 
 
 def test_a_manual_oom_is_about_all_nodes() -> None:
