@@ -211,7 +211,7 @@ def is_eligible(profile: Profile, request: OomRequest, process: Process) -> bool
 
 def shares_nodes(process: Process, mems: int) -> bool:
     """Say whether the cpuset of a thread has one of these nodes."""
-    return any(thread.placement.mems & mems for thread in process.threads)
+    return mems == ALL_NODES or any(thread.placement.mems & mems for thread in process.threads)
 
 
 def why_not_eligible(profile: Profile, request: OomRequest, process: Process) -> str | None:

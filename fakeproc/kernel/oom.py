@@ -380,7 +380,6 @@ def is_about_a_memcg(scope: object) -> bool:
 
 def ranking(machine: Machine, request: OomRequest) -> Ranking:
     """Return the candidates by their points, those with as many in the order of the walk."""
-
     scope = _Scope(request.memcg, request.totalpages, request.nodemask, request.mems_allowed)
 
     def make() -> Ranking:
