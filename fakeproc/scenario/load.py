@@ -13,7 +13,7 @@ import shlex
 import tomllib
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -168,8 +168,9 @@ def _create(machine: Machine, parent: Process | None, table: Mapping[str, Any]) 
         return machine.kthread(name, pid=pid)
     creator = (parent or machine.init).leader
     process = _clone_or_spawn(machine, creator, parent, table, pid)
-    placement = numa.changed(creator.placement, table, machine.hardware.nodes)
-    machine.place(process.leader, placement)
+    if table.keys() & set(PLACEMENT_KEYS):
+        placement = numa.changed(creator.placement, table, machine.hardware.nodes)
+        machine.place(process.leader, placement)
     value = _integer(table, "oom_score_adj", -1000, 1000, None)
     if value is not None:
         machine.store_oom_score_adj(process.leader, machine.root, b"%d" % value)
@@ -193,7 +194,7 @@ def _clone_or_spawn(
             pid=pid,
             credentials=_credentials(machine, creator.credentials, table),
             sizes=_sizes(table),
-            cmdline=_cmdline(table),
+            cmdline=_parse_cmdline(table.get("cmdline", "")),
         )
     own = {*SIZE_KEYS, "cmdline"}
     _refuse_beside(table, 'vm = "shared" or vfork', _PROCESS_KEYS.keys() - own)
@@ -213,8 +214,14 @@ def _refuse_beside(table: Mapping[str, Any], what: str, accepted: Set[str]) -> N
 
 
 def _sizes(table: Mapping[str, Any]) -> MemorySizes:
-    given = {kind: parse_pages(table[key]) for key, kind in SIZE_KEYS.items() if key in table}
-    return sizes_for(**given) if given else default_sizes()
+    return _parse_sizes(tuple((key, table[key]) for key in SIZE_KEYS if key in table))
+
+
+@lru_cache
+def _parse_sizes(given: tuple[tuple[str, str], ...]) -> MemorySizes:
+    """Return the sizes that keys and values of a file say; the same for each of a count."""
+    pages = {SIZE_KEYS[key]: parse_pages(text) for key, text in given}
+    return sizes_for(**pages) if pages else default_sizes()
 
 
 def _credentials(machine: Machine, base: Credentials, table: Mapping[str, Any]) -> Credentials:
@@ -226,9 +233,10 @@ def _credentials(machine: Machine, base: Credentials, table: Mapping[str, Any]) 
     return Credentials(uid, gid, held)
 
 
-def _cmdline(table: Mapping[str, Any]) -> tuple[bytes, ...]:
+@lru_cache
+def _parse_cmdline(text: str) -> tuple[bytes, ...]:
     try:
-        return tuple(word.encode() for word in shlex.split(table.get("cmdline", "")))
+        return tuple(word.encode() for word in shlex.split(text))
     except ValueError as error:
         raise Refused(errno.EINVAL, f"cmdline: cannot be read: {error}.") from None
 
