@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """oom_badness and its presentation in /proc/<pid>/oom_score."""
 
+from dataclasses import replace
+
 from fakeproc.kernel.capability import CAP_SYS_ADMIN
 from fakeproc.kernel.profile import Profile
 from fakeproc.kernel.task import MemorySizes, Process, Thread
@@ -24,18 +26,24 @@ def in_vfork(profile: Profile, thread: Thread) -> bool:
     return real_parent is not None and real_parent.mm is thread.mm
 
 
-def counted_pages(profile: Profile, sizes: MemorySizes, cpus: int) -> int:
-    """Return how much of an mm the badness counts: resident, swapped, page tables.
+def counted_sizes(profile: Profile, sizes: MemorySizes, cpus: int) -> MemorySizes:
+    """Return an mm's sizes as the OOM killer reads them, for its choice and for its log.
 
     Since 6.2 (f1a7941243c1, "mm: convert mm's rss stats into percpu_counter") it reads
     each kind without what the CPUs have not yet handed in, which they do in batches.
     Here pages come one at a time to one CPU, as in the recordings of 6.18.
     """
     if not profile.rss_in_batches:
-        return sizes.rss_pages + sizes.swap_entries + sizes.pagetable_pages
-    kinds = (sizes.anon_pages, sizes.file_pages, sizes.shmem_pages, sizes.swap_entries)
+        return sizes
     batch = max(32, 2 * cpus)
-    return sum(pages // batch * batch for pages in kinds) + sizes.pagetable_pages
+    kinds = ("anon_pages", "file_pages", "shmem_pages", "swap_entries")
+    return replace(sizes, **{kind: getattr(sizes, kind) // batch * batch for kind in kinds})
+
+
+def counted_pages(profile: Profile, sizes: MemorySizes, cpus: int) -> int:
+    """Return how much of an mm the badness counts: resident, swapped, page tables."""
+    counted = counted_sizes(profile, sizes, cpus)
+    return counted.rss_pages + counted.swap_entries + counted.pagetable_pages
 
 
 def why_never(profile: Profile, process: Process) -> str | None:

@@ -22,6 +22,7 @@ from fakeproc.kernel.numa import ANYWHERE, Placement, shares_nodes
 from fakeproc.kernel.oom import OomRequest, Verdict
 from fakeproc.kernel.profile import KernelConfig, Profile
 from fakeproc.kernel.ranking import Rankings
+from fakeproc.kernel.ratelimit import RateLimit
 from fakeproc.kernel.reaper import Reaper
 from fakeproc.kernel.sysctl import SysctlTable
 from fakeproc.kernel.task import (
@@ -158,6 +159,8 @@ class Machine:
         self.forks = 0
         """Tasks created since boot (`processes` of /proc/stat)."""
         self.last_pid = 0
+        self.report_limit = RateLimit()
+        """How often a kill is reported whole."""
         self.oom_kills = 0
         """Victims since boot (`oom_kill` of /proc/vmstat, since 4.13)."""
         self._dying: list[Process] | None = None
@@ -305,6 +308,10 @@ class Machine:
         if self.profile.eligible_in_badness and not shares_nodes(process, reader.mems):
             return 0
         return badness.oom_score(self.profile, process, hardware.totalpages, hardware.cpus)
+
+    def counted_sizes(self, mm: Mm) -> MemorySizes:
+        """Return what the OOM killer reads of an mm, for its choice and for its log."""
+        return badness.counted_sizes(self.profile, mm.sizes, self.hardware.cpus)
 
     # -- The OOM killer --------------------------------------------------------------
 

@@ -498,7 +498,7 @@ def _kill(
     machine: Machine, request: OomRequest, chosen: Thread, points: int, message: str
 ) -> Verdict:
     """Kill the chosen one, or a child in its place, and all on the victim's mm."""
-    oom_report.header(machine, request, chosen)
+    oom_report.limited_header(machine, request, chosen)
     verdict = Verdict(Outcome.KILLED, request.constraint, chosen.process, points)
     victim = chosen.process
     if machine.profile.child_sacrifice:

@@ -28,6 +28,18 @@ _NO_LIMIT_KIB = 9007199254740988
 """How the kernel prints a limit that is not there (PAGE_COUNTER_MAX in kB)."""
 
 
+def limited_header(machine: Machine, request: OomRequest, chosen: Thread) -> None:
+    """Print the report of a kill, ten in five seconds (``oom_rs`` in oom_kill_process).
+
+    The reports of who kills nobody are not limited (seen on 6.1).
+    """
+    missed = machine.report_limit.roll_over(machine.now_ns)
+    if missed:
+        machine.printk(Level.WARNING, f"oom_kill_process: {missed} callbacks suppressed")
+    if machine.report_limit.take():
+        header(machine, request, chosen)
+
+
 def header(machine: Machine, request: OomRequest, chosen: Thread | None) -> None:
     """Print the report; ``chosen`` is None when nobody is going to be killed."""
     _print_invoked(machine, request)
@@ -208,7 +220,7 @@ def _print_tasks(machine: Machine, request: OomRequest) -> None:
         thread = process.find_mm_thread()
         if thread is None or process.is_global_init or process.is_kthread:
             continue
-        machine.printk(Level.INFO, _row(table, thread))
+        machine.printk(Level.INFO, _row(machine, thread))
 
 
 def _listed(machine: Machine, request: OomRequest) -> Iterable[Process]:
@@ -222,10 +234,11 @@ def _listed(machine: Machine, request: OomRequest) -> Iterable[Process]:
     return [p for p in processes if is_eligible(machine.profile, request, p)]
 
 
-def _row(table: str, thread: Thread) -> str:
+def _row(machine: Machine, thread: Thread) -> str:
+    table = machine.profile.table_format
     process, mm = thread.process, thread.mm
     assert mm is not None
-    sizes, uid = mm.sizes, thread.credentials.uid
+    sizes, uid = machine.counted_sizes(mm), thread.credentials.uid
     behind = f"{sizes.swap_entries:8d}         {process.oom_score_adj:5d} {thread.comm}"
     if table == "nr_ptes":
         return (
@@ -261,7 +274,7 @@ def killed_line(machine: Machine, victim: Thread, message: str) -> None:
     """Print the line about a victim: what its mm held at that moment."""
     mm = victim.mm
     assert mm is not None
-    sizes, form = mm.sizes, machine.profile.killed_line
+    sizes, form = machine.counted_sizes(mm), machine.profile.killed_line
     text = (
         f"Killed process {victim.tid} ({victim.comm}) "
         f"total-vm:{sizes.total_vm_pages * PAGE_KIB}kB, "

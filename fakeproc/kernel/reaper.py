@@ -88,7 +88,7 @@ class Reaper:
         keeps = mm.sizes.mlocked_pages if not self._machine.profile.reap_mlocked else 0
         anon = min(mm.sizes.anon_pages, keeps)
         self._machine.resize(mm, replace(mm.sizes, anon_pages=anon, file_pages=0, swap_entries=0))
-        sizes = mm.sizes
+        sizes = self._machine.counted_sizes(mm)
         self._machine.printk(
             Level.INFO,
             f"oom_reaper: reaped process {thread.tid} ({thread.comm}), "

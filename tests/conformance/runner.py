@@ -11,6 +11,7 @@ from typing import Any
 from fakeproc.kernel import capability
 from fakeproc.kernel.machine import Build, Hardware, Machine
 from fakeproc.kernel.profile import KernelConfig
+from fakeproc.kernel.ratelimit import RateLimit
 from fakeproc.kernel.task import Hold, MemorySizes, State
 from tests.conformance.descriptor import Descriptor, errno_name, shown_stat
 from tests.conformance.goldens import Observation, Recording, Scenario
@@ -54,8 +55,14 @@ _REPORT = re.compile(
 _KILLED = re.compile(
     r"Killed process (\d+) .*anon-rss:(\d+)kB, file-rss:(\d+)kB(?:, shmem-rss:(\d+)kB)?"
 )
+_VICTIM_SIZES = re.compile(
+    r"Killed process (\d+) .*total-vm:(\d+)kB, anon-rss:(\d+)kB, file-rss:(\d+)kB, "
+    r"shmem-rss:(\d+)kB, UID:\d+ pgtables:(\d+)kB"
+)
 _INVOKED = re.compile(r"(\S+) invoked oom-killer: gfp_mask=(0x[0-9a-f]+).* order=(-?\d+),")
 _MEMCG = re.compile(r"Memory cgroup stats for ([^:]+):")
+_VICTIM_LINE = re.compile(r"Kill(?:ed)? process \d+ ")
+_GROUP_KILL = re.compile(r"^Tasks in .* are going to be killed")
 _REAPED = re.compile(r"oom_reaper: reaped process (\d+) ")
 _FREE_SWAP = re.compile(r"Free swap  = (\d+)kB")
 _OUTCOME = re.compile(r"Killed process|no killable|Kernel panic|is already exiting")
@@ -595,7 +602,9 @@ class _Run:
             for line in expected.get("log", [])
             if (match := _KILLED.search(line))
         }
-        printed = {row["pid"]: row for row in self._first_table(expected)}
+        printed = {row["pid"]: self._printed_row(row) for row in self._first_table(expected)}
+        if not printed:
+            printed = _sizes_of_victims(expected.get("log", []))
         before = dict(expected["before"])
         for name, tgid in self._tgids.items():
             if tgid in printed:
@@ -605,7 +614,7 @@ class _Run:
             mm = self.world.machine.thread(pid).process.mm
             if mm is None or (rss_kb is None and pid not in printed):
                 continue
-            row = self._row_of(mm.sizes) | self._printed_row(printed.get(pid, {}))
+            row = self._row_of(mm.sizes) | printed.get(pid, {})
             rss_kb = row.get("rss_kb", rss_kb)
             kinds = split.get(pid, [row["anon_kb"], row["file_kb"], row["shmem_kb"]])
             if sum(kinds) != rss_kb:
@@ -645,10 +654,10 @@ class _Run:
         return {column: getattr(sizes, name) * 4 for name, column in fields.items()}
 
     def _printed_row(self, row: dict[str, Any]) -> dict[str, Any]:
-        if not row:
-            return {}
         known = {"vm_kb": row["total_vm"] * 4, "rss_kb": row["rss"] * 4}
         known["swap_kb"] = row["swapents"] * 4
+        if "rss_anon" in row:
+            known |= {f"{kind}_kb": row[f"rss_{kind}"] * 4 for kind in ("anon", "file", "shmem")}
         if "pgtables_bytes" in row:
             return known | {"pte_kb": row["pgtables_bytes"] // 1024, "pmd_kb": 0}
         return known | {"pte_kb": row["nr_ptes"] * 4, "pmd_kb": row["nr_pmds"] * 4}
@@ -660,33 +669,74 @@ class _Run:
     def _step_hog(self, step: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
         """Invoke the OOM killer as often as was recorded, each time from its own table.
 
-        How far a hog gets, and who then asks for memory, is chance.
+        How far a hog gets, who then asks for memory, and whether the rate limit lets the
+        report through, is chance.
         """
         alive = self._living()
         self._free = {t.tid for t in self.world.machine.threads() if t.hold is Hold.NONE}
         for number, part in enumerate(self._invocations(expected)):
             match = _INVOKED.match(part["log"][0])
-            assert match is not None
             part["before"] = expected.get("before", {}) if number == 0 else {}
             self._hold_what_was_seen(part)
             self._let_init_hold_the_other_swap(part["log"])
-            memcg = f" memcg={m[1]}" if (m := _MEMCG.search(" ".join(part["log"]))) else ""
-            self._trigger(
-                f"pid={self._allocating(match[1])} order={match[3]} gfp_mask={match[2]}{memcg}"
-            )
+            if match is None:
+                self._fill_the_memcg(step["by"], part["log"])
+            self._limit_reports(let_through=match is not None)
+            if match is None:  # only the hog asks for memory
+                self._trigger(f"pid={self._pids[step['by']]}{self._memcg_of(step['by'])}")
+            else:
+                memcg = f" memcg={m[1]}" if (m := _MEMCG.search(" ".join(part["log"]))) else ""
+                self._trigger(
+                    f"pid={self._allocating(match[1])} order={match[3]} gfp_mask={match[2]}{memcg}"
+                )
             self.world.machine.advance(_REAPER_DELAY_NS)  # the hog waits that long
         return {"died": [name for name in alive if name not in self._living()]} | self._killed()
 
+    def _limit_reports(self, *, let_through: bool) -> None:
+        """Put the rate limit where that boot had it when this OOM came."""
+        now_ns = self.world.machine.now_ns
+        used_up = RateLimit(begin_ns=now_ns)
+        used_up.printed = used_up.burst
+        self.world.machine.report_limit = RateLimit() if let_through else used_up
+
+    def _fill_the_memcg(self, hog: str, log: list[str]) -> None:
+        """Let a hog that no line tells about take what the others leave of the limit."""
+        process = self.world.machine.process(self._tgids[hog])
+        limit_pages = process.memcg.limit_pages
+        told = {int(match[1]) for line in log if (match := _KILLED.search(line))}
+        if process.mm is None or process.pid in told or limit_pages is None:
+            return
+        members = {member.mm for member in process.memcg.processes() if member.mm is not None}
+        used = sum(mm.sizes.anon_pages + mm.sizes.shmem_pages for mm in members)
+        row = self._row_of(process.mm.sizes)
+        more_kb = max(limit_pages - used, 0) * 4
+        row["vm_kb"] += more_kb
+        row["anon_kb"] += more_kb
+        self._control(f"set {process.pid} {self._sizes(row)}")
+
+    def _memcg_of(self, name: str) -> str:
+        path = self.world.machine.process(self._tgids[name]).memcg.path
+        return f" memcg={path}" if path != "/" else ""
+
     def _invocations(self, expected: dict[str, Any]) -> list[dict[str, Any]]:
-        """Part the log at the lines that say who invoked the OOM killer."""
+        """Part the log where the OOM killer was invoked.
+
+        That is at the line that says who did it and, where the rate limit held the report
+        back, at the first line about a victim.
+        """
         parts: list[dict[str, Any]] = []
-        tables = expected.get("table", [])
+        tables = list(expected.get("table", []))
+        decided = True
         for line in expected.get("log", []):
-            if _INVOKED.match(line):
-                table = tables[len(parts) : len(parts) + 1]
-                parts.append({"log": [], "table": table})
+            invoked = _INVOKED.match(line)
+            if invoked or (decided and _VICTIM_LINE.search(line)):
+                parts.append({"log": [], "table": tables[:1] if invoked else []})
+                tables = tables[1:] if invoked else tables
+                decided = False
             if parts:
                 parts[-1]["log"].append(line)
+            if _KILLED.search(line):
+                decided = not any(map(_GROUP_KILL.match, parts[-1]["log"]))
         return parts
 
     def _allocating(self, comm: str) -> int:
@@ -878,6 +928,20 @@ class _Run:
             "cap_eff": f"{int(fields['CapEff'], 16):x}",
         }
         return row | dict(zip(OOM_FILES, self._shown(name), strict=True))
+
+
+def _sizes_of_victims(log: list[str]) -> dict[int, dict[str, int]]:
+    """Return what lines about victims say of their whole address space, by pid."""
+    matches = filter(None, (_VICTIM_SIZES.search(line) for line in log))
+    return {
+        int(pid): {
+            "vm_kb": int(vm),
+            "rss_kb": sum(map(int, kinds)),
+            "pte_kb": int(pte),
+            "pmd_kb": 0,
+        }
+        for pid, vm, *kinds, pte in (match.groups() for match in matches)
+    }
 
 
 def _without_cut_report(expected: dict[str, Any]) -> dict[str, Any]:
