@@ -257,7 +257,7 @@ class Operations:
         if caller.credentials.uid != 0:
             raise Refused(errno.EPERM)
 
-    # Nothing can be made in procfs (ENOENT), and nothing removed (EPERM).
+    # Nothing can be made in procfs (ENOENT), and nothing removed (EPERM), but for groups.
 
     @upcall
     def create(self, path: str, mode: int, fi: Any = None) -> int:
@@ -271,8 +271,10 @@ class Operations:
 
     @upcall
     def mkdir(self, path: str, mode: int) -> int:
-        """Refuse."""
-        raise Refused(errno.ENOENT)
+        """Make a group, where groups are."""
+        parent, name, caller = self._parent(path)
+        parent.make_directory(name, caller)
+        return 0
 
     @upcall
     def symlink(self, target: str, source: str) -> int:
@@ -299,9 +301,20 @@ class Operations:
 
     @upcall
     def rmdir(self, path: str) -> int:
-        """Refuse."""
+        """Remove a group."""
         self._lookup(path)
-        raise Refused(errno.EPERM)
+        parent, name, caller = self._parent(path)
+        parent.remove_directory(name, caller)
+        return 0
+
+    def _parent(self, path: str) -> tuple[Directory, str, Caller]:
+        """Return the directory of a path, the name in it, and the caller."""
+        above, _, name = path.rpartition("/")
+        caller = self._caller()
+        parent = self.procfs.lookup(above, caller)
+        if not isinstance(parent, Directory):
+            raise Refused(errno.ENOTDIR)
+        return parent, name, caller
 
     @upcall
     def statfs(self, path: str) -> dict[str, int]:

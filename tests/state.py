@@ -54,7 +54,11 @@ def dump_memcg(memcg: Memcg) -> dict[str, Any]:
         "limit": memcg.limit_pages,
         "oom_group": memcg.oom_group,
         "members": [process.pid for process in memcg.members],
-        "events": (memcg.oom_events, memcg.oom_kills, memcg.oom_group_kills),
+        "events": dataclasses.astuple(memcg.events),
+        "local_events": dataclasses.astuple(memcg.local_events),
+        "failcnt": memcg.failcnt,
+        "oom_kill_disable": memcg.oom_kill_disable,
+        "oom_waiters": [thread.tid for thread in memcg.oom_waiters],
     }
 
 

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from fakeproc.kernel import badness, capability, oom, oom_adj
+from fakeproc.kernel import badness, capability, memcg_oom, oom, oom_adj
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.log import KernelLog, Level
 from fakeproc.kernel.memcg import Memcg
 from fakeproc.kernel.numa import ANYWHERE, Placement, shares_nodes
-from fakeproc.kernel.oom import OomRequest, Verdict
+from fakeproc.kernel.oom import OomRequest, Outcome, Verdict
 from fakeproc.kernel.profile import KernelConfig, Profile
 from fakeproc.kernel.ranking import Rankings
 from fakeproc.kernel.ratelimit import RateLimit
@@ -103,6 +103,21 @@ class Build:
 
     cpusets: bool = True
     compaction: bool = True
+    numa: bool = True
+    dma_zones: bool = True
+    """The zones of x86-64, DMA and DMA32 below Normal; otherwise there is only Normal."""
+    transparent_hugepages: bool = True
+    hugetlb: bool = True
+    memory_failure: bool = True
+    cgroup_version: int = 1
+    """Which hierarchy has the memory controller: 1, as in the recordings, or 2."""
+
+
+USER_MODE_LINUX = Build(
+    cpusets=False, numa=False, dma_zones=False, transparent_hugepages=False, hugetlb=False,
+    memory_failure=False,
+)  # fmt: skip
+"""How Debian configures its user-mode Linux, on which most recordings were made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +336,9 @@ class Machine:
         Those that sleep go first, then the reaper looks at what is left, and the task
         that was allocating goes last: it is busy in here until then.
         """
+        if request.memcg is not None and memcg_oom.charge_failed(request.memcg, request):
+            self.last_verdict = Verdict(Outcome.ASLEEP, request.constraint)
+            return self.last_verdict
         self._dying = []
         before = self.free_pages + self.free_swap_entries
         verdict = oom.out_of_memory(self, request)
@@ -429,12 +447,43 @@ class Machine:
 
     def join_memcg(self, process: Process, memcg: Memcg) -> None:
         """Move a process to a memcg, behind those that are there already."""
+        self._leave_memcg(process)
         process.memcg.detach(process)
         process.memcg = memcg
         process.attached = self._next_number()
         memcg.attach(process)
         # Whoever shares its mm may belong to another group now (mm->owner, until 5.3).
         self._mm_changed(process.mm)
+
+    def remove_memcg(self, memcg: Memcg) -> None:
+        """Remove an empty memcg; EBUSY when it has living members or groups below it."""
+        if memcg.parent is None:
+            raise Refused(errno.EBUSY, "/: the root group stays.")
+        if memcg.children or any(not process.is_zombie for process in memcg.members):
+            raise Refused(errno.EBUSY, f"{memcg.path}: has members, or groups below it.")
+        del memcg.parent.children[memcg.name]
+
+    def set_memcg_limit(self, memcg: Memcg, pages: int | None) -> None:
+        """Set memory.max (None: no limit); EINVAL for the root.  Who waits for room has it."""
+        if memcg.parent is None:
+            raise Refused(errno.EINVAL, "memcg=/: the root group has no limit.")
+        before, memcg.limit_pages = memcg.limit_pages, pages
+        if before is not None and (pages is None or pages > before):
+            memcg_oom.wake(memcg)
+
+    def set_oom_kill_disable(self, memcg: Memcg, *, on: bool) -> None:
+        """Write memory.oom_control of version 1; EINVAL for the root."""
+        if memcg.parent is None:
+            raise Refused(errno.EINVAL, "memcg=/: the root group is never out of memory.")
+        memcg.oom_kill_disable = on
+        if not on:
+            memcg_oom.try_again(self, memcg)
+
+    def _leave_memcg(self, process: Process) -> None:
+        """Let those who wait have the room that a process leaves."""
+        for thread in process.threads:
+            memcg_oom.stop_waiting(thread)
+        memcg_oom.wake(process.memcg)
 
     # -- Creating tasks ------------------------------------------------------------
 
@@ -812,6 +861,9 @@ class Machine:
         oom.unmark_victim(thread)
         self._leave_mm(thread)
         self._stop_waiting(thread)
+        memcg_oom.stop_waiting(thread)
+        if process.mm is None:
+            memcg_oom.wake(process.memcg)
         if not thread.is_leader:
             process.remove_thread(thread)
             del self._other_threads[thread.tid]

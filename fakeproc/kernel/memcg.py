@@ -6,8 +6,28 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
-from fakeproc.kernel.task import Process
+from fakeproc.kernel.task import Process, Thread
+
+if TYPE_CHECKING:
+    from fakeproc.kernel.oom import OomRequest
+
+
+@dataclass(slots=True)
+class MemcgEvents:
+    """The counters of memory.events, in the order of the file."""
+
+    low: int = 0
+    high: int = 0
+    max: int = 0
+    """Charges that the limit refused at first."""
+    oom: int = 0
+    """Those that reached the OOM path."""
+    oom_kill: int = 0
+    """Victims, whose group ever was out of memory (since 4.13)."""
+    oom_group_kill: int = 0
+    """Kills of a whole group (since 5.17)."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -24,9 +44,16 @@ class Memcg:
     everybody: Mapping[int, Process] | None = None
     """For the root: all processes of the machine.  It keeps no list of its own."""
     _members: dict[Process, None] = field(default_factory=dict)
-    oom_events: int = 0
-    oom_kills: int = 0
-    oom_group_kills: int = 0
+    events: MemcgEvents = field(default_factory=MemcgEvents)
+    """What happened in this group and below it."""
+    local_events: MemcgEvents = field(default_factory=MemcgEvents)
+    """What happened in this group itself."""
+    failcnt: int = 0
+    """Charges that hit this group's limit."""
+    oom_kill_disable: bool = False
+    """memory.oom_control of version 1: nobody is killed, who allocates waits."""
+    oom_waiters: dict[Thread, OomRequest] = field(default_factory=dict)
+    """Who waits for room in this group, each with the allocation that failed."""
 
     def __repr__(self) -> str:
         return f"<Memcg {self.path}>"
@@ -70,6 +97,17 @@ class Memcg:
             yield group
             group = group.parent
 
+    def count(self, event: str) -> None:
+        """Count an event of `MemcgEvents` here, and in the sums of all groups above."""
+        _increment(self.local_events, event)
+        for group in self.ancestors():
+            _increment(group.events, event)
+
+    @property
+    def under_oom(self) -> bool:
+        """Say whether somebody waits for room here or in a group above."""
+        return any(group.oom_waiters for group in self.ancestors())
+
     def is_charged_for(self, process: Process) -> bool:
         """Say whether the mm belongs to this subtree: its first user does (mm->owner)."""
         mm = process.mm
@@ -79,3 +117,7 @@ class Memcg:
         """Walk the members of the subtree, group by group."""
         for group in self.subtree():
             yield from group.members
+
+
+def _increment(events: MemcgEvents, event: str) -> None:
+    setattr(events, event, getattr(events, event) + 1)

@@ -94,6 +94,8 @@ class Outcome(StrEnum):
     """An earlier victim is still dying: nothing is done."""
     NOBODY = "nobody"
     """No task may be killed."""
+    ASLEEP = "asleep"
+    """oom_kill_disable: the task waits for room, and nothing is printed."""
     EXITING = "exiting"
     """The chosen one has given up its memory meanwhile."""
     PANICKED = "panicked"
@@ -546,8 +548,7 @@ def _kill_victim(machine: Machine, process: Process, message: str, verdict: Verd
     mm = thread.mm
     if machine.profile.count_oom_kill:
         machine.oom_kills += 1
-        for memcg in process.memcg.ancestors():
-            memcg.oom_kills += 1
+        process.memcg.count("oom_kill")
     machine.send_sigkill(process)
     mark_victim(machine, thread)
     oom_report.killed_line(machine, thread, message)
@@ -620,7 +621,7 @@ def _kill_group(
     if group is None:
         return
     if machine.profile.oom_group_kill_event:
-        group.oom_group_kills += 1
+        group.count("oom_group_kill")
     machine.printk(
         Level.INFO,
         f"Tasks in {group.path} are going to be killed due to memory.oom.group set",

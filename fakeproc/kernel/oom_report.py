@@ -8,14 +8,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from typing import TYPE_CHECKING
 
-from fakeproc.kernel import gfp
+from fakeproc.kernel import gfp, mem_info, memcg_stat
 from fakeproc.kernel.log import Level
 from fakeproc.kernel.memcg import Memcg
-from fakeproc.kernel.numa import format_list, is_eligible, node_list
-from fakeproc.kernel.task import PAGE_BYTES, PAGE_KIB, MemorySizes, Process, Thread
+from fakeproc.kernel.numa import format_list, is_eligible
+from fakeproc.kernel.task import PAGE_BYTES, PAGE_KIB, Process, Thread
 
 if TYPE_CHECKING:
     from fakeproc.kernel.machine import Machine
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 SYSRQ_WORKER = "kworker/0:1"
 """The kernel thread that runs a manual OOM."""
 
-_NO_LIMIT_KIB = 9007199254740988
-"""How the kernel prints a limit that is not there (PAGE_COUNTER_MAX in kB)."""
+_NO_LIMIT_KIB = memcg_stat.NO_LIMIT_BYTES // 1024
 
 
 def limited_header(machine: Machine, request: OomRequest, chosen: Thread) -> None:
@@ -46,7 +44,8 @@ def header(machine: Machine, request: OomRequest, chosen: Thread | None) -> None
     if request.memcg is not None:
         _print_memcg(machine, request.memcg, chosen.process if chosen else None)
     else:
-        _print_mem_info(machine, request)
+        for level, line in mem_info.lines(machine, request.mems_allowed):
+            machine.printk(level, line)
     if machine.sysctls["vm/oom_dump_tasks"]:
         _print_tasks(machine, request)
     if chosen is not None and machine.profile.oom_kill_summary_line:
@@ -78,7 +77,9 @@ def _print_invoked(machine: Machine, request: OomRequest) -> None:
         machine.printk(Level.WARNING, f"{comm} cpuset={name} mems_allowed={mems}")
     tid = current.tid if current else 0
     release = machine.profile.release
-    machine.printk(Level.WARNING, f"CPU: 0 PID: {tid} Comm: {comm} Not tainted {release} #1")
+    uid = current.credentials.uid if current else 0
+    who = f"UID: {uid} PID: {tid}" if machine.profile.cpu_line_uid else f"PID: {tid}"
+    machine.printk(Level.WARNING, f"CPU: 0 {who} Comm: {comm} Not tainted {release} #1")
     if request.is_sysrq:
         machine.printk(Level.WARNING, "Workqueue: events moom_callback")
 
@@ -102,68 +103,6 @@ def _cpuset(machine: Machine, request: OomRequest) -> tuple[str, str]:
 # -- Memory ------------------------------------------------------------------------
 
 
-def _print_mem_info(machine: Machine, request: OomRequest) -> None:
-    """Print the block about memory: those nodes that the cpuset allows, a zone each."""
-    used, hardware = machine.used, machine.hardware
-    free, slab = machine.free_pages, hardware.slab_pages
-    lines = [
-        "Mem-Info:",
-        f"active_anon:0 inactive_anon:{used.anon_pages} isolated_anon:0\n"
-        f" active_file:0 inactive_file:{used.file_pages} isolated_file:0\n"
-        f" unevictable:0 dirty:0 writeback:0\n"
-        f" slab_reclaimable:0 slab_unreclaimable:{slab}\n"
-        f" mapped:{used.file_pages} shmem:{used.shmem_pages} "
-        f"pagetables:{used.pagetable_pages} bounce:0\n"
-        f" free:{free} free_pcp:0 free_cma:0",
-    ]
-    shown = node_list(request.mems_allowed & hardware.nodes)
-    if machine.profile.version >= (4, 8):  # since then the lists of pages are the node's
-        lines += [_node_line(machine, node) for node in shown]
-    for node in shown:
-        lines += [_zone_line(machine, node), "lowmem_reserve[]: 0 0"]
-    lines += [
-        f"{used.file_pages + used.shmem_pages} total pagecache pages",
-        "0 pages in swap cache",
-        f"Free swap  = {machine.free_swap_entries * PAGE_KIB}kB",
-        f"Total swap = {hardware.swap_pages * PAGE_KIB}kB",
-        f"{hardware.present_pages} pages RAM",
-        "0 pages HighMem/MovableOnly",
-        f"{hardware.present_pages - hardware.ram_pages} pages reserved",
-    ]
-    for line in lines:
-        machine.printk(Level.WARNING, line)
-
-
-def _share_kib(machine: Machine, node: int, pages: int) -> str:
-    """Write a node's part of these pages: who has memory where is not modelled."""
-    hardware = machine.hardware
-    return f"{pages * hardware.node_pages[node] // hardware.ram_pages * PAGE_KIB}kB"
-
-
-def _node_line(machine: Machine, node: int) -> str:
-    used, share = machine.used, partial(_share_kib, machine, node)
-    return (
-        f"Node {node} active_anon:0kB inactive_anon:{share(used.anon_pages)} "
-        f"active_file:0kB inactive_file:{share(used.file_pages)} unevictable:0kB "
-        f"isolated(anon):0kB isolated(file):0kB mapped:{share(used.file_pages)} "
-        f"dirty:0kB writeback:0kB shmem:{share(used.shmem_pages)} writeback_tmp:0kB "
-        "all_unreclaimable? no"
-    )
-
-
-def _zone_line(machine: Machine, node: int) -> str:
-    """Return the line of the node's zone, which is named where there are several."""
-    hardware, share = machine.hardware, partial(_share_kib, machine, node)
-    minimum = machine.sysctls["vm/min_free_kbytes"] // len(hardware.node_pages)
-    prefix = f"Node {node} " if len(hardware.node_pages) > 1 else ""
-    return (
-        f"{prefix}Normal free:{share(machine.free_pages)} min:{minimum}kB "
-        f"low:{minimum * 5 // 4}kB high:{minimum * 3 // 2}kB "
-        f"present:{share(hardware.present_pages)} "
-        f"managed:{share(hardware.ram_pages)} mlocked:0kB"
-    )
-
-
 def _print_memcg(machine: Machine, memcg: Memcg, chosen: Process | None) -> None:
     """Print usage and limit of the memcg that is out of memory, and its counters."""
     if not machine.profile.oom_kill_summary_line:
@@ -172,30 +111,32 @@ def _print_memcg(machine: Machine, memcg: Memcg, chosen: Process | None) -> None
         else:
             text = f"Memory limit reached of cgroup {memcg.path}"
         machine.printk(Level.INFO, text)
-    sizes = memcg_sizes(memcg)
-    usage = sizes.rss_pages * PAGE_KIB
-    limit = _NO_LIMIT_KIB if memcg.limit_pages is None else memcg.limit_pages * PAGE_KIB
-    swap = usage + sizes.swap_entries * PAGE_KIB
-    lines = [
-        f"memory: usage {usage}kB, limit {limit}kB, failcnt {memcg.oom_events}",
-        f"memory+swap: usage {swap}kB, limit {_NO_LIMIT_KIB}kB, failcnt 0",
-        f"kmem: usage 0kB, limit {_NO_LIMIT_KIB}kB, failcnt 0",
-    ]
-    stats = f"Memory cgroup stats for {memcg.path}:"
-    counters = {"cache": sizes.file_pages + sizes.shmem_pages, "rss": sizes.anon_pages}
-    if machine.profile.oom_kill_summary_line:
-        lines += [stats, *(f"{name} {pages * PAGE_BYTES}" for name, pages in counters.items())]
+    usage, limit = memcg_stat.usage_of(machine, memcg), _NO_LIMIT_KIB
+    if memcg.limit_pages is not None:
+        limit = memcg.limit_pages * PAGE_KIB
+    used, swapped = usage.memory_pages * PAGE_KIB, usage.swap_entries * PAGE_KIB
+    lines = [f"memory: usage {used}kB, limit {limit}kB, failcnt {memcg.failcnt}"]
+    version = machine.build.cgroup_version
+    if version == 2 and machine.profile.memcg_stats != "one line":
+        lines.append(f"swap: usage {swapped}kB, limit {_NO_LIMIT_KIB}kB, failcnt 0")
     else:
-        shown = " ".join(f"{name}:{pages * PAGE_KIB}KB" for name, pages in counters.items())
-        lines.append(f"{stats} {shown}")
-    for line in lines:
+        kernel = usage.kernel_pages * PAGE_KIB
+        lines += [
+            f"memory+swap: usage {used + swapped}kB, limit {_NO_LIMIT_KIB}kB, failcnt 0",
+            f"kmem: usage {kernel}kB, limit {_NO_LIMIT_KIB}kB, failcnt 0",
+        ]
+    for line in [*lines, *_memcg_stats(machine, memcg)]:
         machine.printk(Level.INFO, line)
 
 
-def memcg_sizes(memcg: Memcg) -> MemorySizes:
-    """Add up what the members' address spaces hold, each once."""
-    mms = {process.mm: None for process in memcg.processes()}
-    return sum((mm.sizes for mm in mms if mm is not None), MemorySizes())
+def _memcg_stats(machine: Machine, memcg: Memcg) -> Iterable[str]:
+    """Return the counters: a line for each group below, or memory.stat of the group."""
+    title, form = "Memory cgroup stats for", machine.profile.memcg_stats
+    if form == "one line":
+        return [f"{title} {g.path}: {memcg_stat.one_line(machine, g)}" for g in memcg.subtree()]
+    # Until 6.5 it was that of version 2 whichever version there was (seen on 6.1).
+    version = machine.build.cgroup_version if form == "memory.stat of its version" else 2
+    return [f"{title} {memcg.path}:", *memcg_stat.stat_lines(machine, memcg, version)]
 
 
 # -- The table of tasks ------------------------------------------------------------

@@ -103,6 +103,15 @@ class Profile:
     table_format: str
     killed_line: str
     already_exiting_line: bool
+    cpu_line_uid: bool
+    lru_of_the_node: bool
+    watermark_scale_factor: bool
+    swap_cache_stats: bool
+    unreclaimable_slab_table: bool
+    memcg_stats: str
+    memcg_charges_pagetables: bool
+    memory_events_hierarchical: bool
+    memory_events_local: bool
 
     # Pressure.
     psi_file: bool
@@ -256,6 +265,22 @@ HISTORY: Mapping[str, tuple[Change, ...]] = {
         Change("message, UID, pgtables", (5, 4)),
     ),
     "already_exiting_line": (Change(False), Change(True, (5, 9))),
+    "cpu_line_uid": (Change(False), Change(True, (6, 12))),
+    "lru_of_the_node": (Change(False), Change(True, (4, 8))),
+    "watermark_scale_factor": (Change(False), Change(True, (4, 6))),
+    "swap_cache_stats": (Change(True), Change(False, (5, 19))),
+    "unreclaimable_slab_table": (Change(False), Change(True, (4, 15))),
+    # c8713d0b2312, "mm: memcontrol: dump memory.stat during cgroup OOM"; dddb44ffa0d5 has
+    # that of version 1 for version 1.
+    "memcg_stats": (
+        Change("one line"),
+        Change("memory.stat", (5, 3)),
+        Change("memory.stat of its version", (6, 5)),
+    ),
+    "memcg_charges_pagetables": (Change(False), Change(True, (4, 8))),  # 3e79ec7ddc33
+    # 9852ae3fe529, "mm, memcg: consider subtrees in memory.events"; 1e577f970f66.
+    "memory_events_hierarchical": (Change(False), Change(True, (5, 2))),
+    "memory_events_local": (Change(False), Change(True, (5, 3))),
     "psi_file": (Change(False), Change(True, (4, 20))),
     "psi_unprivileged_trigger": (Change(False), Change(True, (6, 4))),
 }

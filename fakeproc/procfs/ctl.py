@@ -19,6 +19,7 @@ from fakeproc.kernel.errors import Refused, not_known
 from fakeproc.kernel.machine import CloneFlags, Machine, default_sizes, sizes_for
 from fakeproc.kernel.numa import PLACEMENT_KEYS, Placement
 from fakeproc.kernel.task import Caller, Credentials, Hold, MemorySizes, Mm, Process, Thread
+from fakeproc.procfs.cgroup_files import CGROUP_FILES
 from fakeproc.procfs.session import Session
 from fakeproc.units import SIZE_KEYS, parse_integer, parse_pages
 
@@ -395,15 +396,22 @@ def _become(session: Session, caller: Caller, arguments: Arguments) -> str:
 def _memcg(session: Session, caller: Caller, arguments: Arguments) -> str:
     _require_root(caller, "memcg")
     path = arguments.words[0]
-    if not path.startswith("/") or path == "/":
+    if not path.startswith("/") or not path.strip("/"):
         raise Refused(errno.EINVAL, f"memcg {path}: accepted is a path such as /web/front.")
+    for name in path.split("/"):
+        if name in CGROUP_FILES:
+            raise Refused(errno.EEXIST, f"memcg {path}: {name} is the name of a file there.")
     limit = arguments.options.get("limit")
     pages = None if limit in (None, "none") else parse_pages(str(limit))
     oom_group = arguments.flag("oom_group", False)
-    memcg = session.machine.make_memcg(path)
+    oom_kill_disable = arguments.flag("oom_kill_disable", False)
+    machine = session.machine
+    memcg = machine.make_memcg(path)
     if limit is not None:
-        memcg.limit_pages = pages
+        machine.set_memcg_limit(memcg, pages)
     memcg.oom_group = oom_group if "oom_group" in arguments.options else memcg.oom_group
+    if "oom_kill_disable" in arguments.options:
+        machine.set_oom_kill_disable(memcg, on=oom_kill_disable)
     return "ok"
 
 
@@ -484,7 +492,9 @@ COMMANDS: dict[str, Command] = {
         ),
     ),
     "memcg": Command(
-        "memcg /PATH [limit=16M|none oom_group=no]", _memcg, keys=("limit", "oom_group")
+        "memcg /PATH [limit=16M|none oom_group=no oom_kill_disable=no]",
+        _memcg,
+        keys=("limit", "oom_group", "oom_kill_disable"),
     ),
     "join": Command("join PID /PATH", _join, (2, 2)),
     "hold": Command("hold PID|TID at-exit|frozen|stuck", _hold, (2, 2)),

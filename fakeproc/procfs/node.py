@@ -65,6 +65,14 @@ class Directory(Node):
     def child(self, name: str, caller: Caller) -> Node:
         """Return what the name stands for; ENOENT if nothing."""
 
+    def make_directory(self, name: str, caller: Caller) -> None:
+        """Handle mkdir(2) here; ENOENT where nothing can be made (seen on 6.1)."""
+        raise Refused(errno.ENOENT)
+
+    def remove_directory(self, name: str, caller: Caller) -> None:
+        """Handle rmdir(2) here; EPERM where nothing can be removed (seen on 6.1)."""
+        raise Refused(errno.EPERM)
+
     def attributes(self) -> Attributes:
         """Return what most directories of procfs have."""
         return Attributes(stat.S_IFDIR | 0o555, nlink=2)

@@ -90,9 +90,12 @@ def _allocating(machine: Machine, text: str) -> Thread:
 
 def _memcg(machine: Machine, path: str) -> Memcg:
     try:
-        return machine.memcg(path)
+        memcg = machine.memcg(path)
     except Refused as refused:
         raise Refused(errno.EINVAL, f"{refused.why} Accepted is the path of one.") from None
+    if memcg is machine.root_memcg:
+        raise Refused(errno.EINVAL, f"memcg={path}: the root group has no limit; leave it out.")
+    return memcg
 
 
 def render(session: Session) -> str:

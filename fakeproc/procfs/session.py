@@ -68,6 +68,13 @@ class Session:
         self.acting.clear()
         self.adopted.clear()
 
+    def find_thread(self, tid: int, caller: Caller) -> Thread | None:
+        """Return the task with this tid; a task of the host that looks for itself gets one."""
+        thread = self.machine.find_thread(tid)
+        if thread is not None and thread.process not in self.adopted:
+            return thread
+        return self.adopt(caller, tid) if tid in (caller.tgid, caller.tid) else thread
+
     def hides(self, thread: Thread, caller: Caller, level: HidePid) -> bool:
         """Say whether a task is out of the caller's reach at this level of hidepid.
 

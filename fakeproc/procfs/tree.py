@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.task import Caller, Thread
+from fakeproc.procfs.cgroup_files import CgroupDirectory
 from fakeproc.procfs.control import CONTROL_FILES
 from fakeproc.procfs.node import Attributes, Directory, Link, Node
 from fakeproc.procfs.session import HidePid, Session
@@ -80,7 +81,7 @@ class _Root(Directory):
         tid = _tid(name)
         if tid is None:
             return self._fixed.child(name, caller)
-        thread = _find(self._session, tid, caller)
+        thread = self._session.find_thread(tid, caller)
         if thread is None or self._session.hides(thread, caller, HidePid.INVISIBLE):
             raise Refused(errno.ENOENT)
         return _TaskDirectory(self._session, thread, with_task=True)
@@ -93,20 +94,13 @@ def _tid(name: str) -> int | None:
     return None
 
 
-def _find(session: Session, tid: int, caller: Caller) -> Thread | None:
-    """Return the task with this tid; a task of the host that looks for itself gets one."""
-    thread = session.machine.find_thread(tid)
-    if thread is not None and thread.process not in session.adopted:
-        return thread
-    return session.adopt(caller, tid) if tid in (caller.tgid, caller.tid) else thread
-
-
 def _fixed_nodes(session: Session) -> _Static:
     files: dict[str, Node] = {
         path: SystemNode(session.machine, path, row) for path, row in SYSTEM_FILES.items()
     }
     for name, control in CONTROL_FILES.items():
         files[f"{CONTROL_DIRECTORY}/{name}"] = control.node(session, control)
+    files[f"{CONTROL_DIRECTORY}/cgroup"] = CgroupDirectory(session, session.machine.root_memcg)
     tree = _nest(files)
     return _Static({**tree, "self": _Self(), "thread-self": _ThreadSelf()})
 
@@ -181,7 +175,7 @@ class _ThreadList(Directory):
 
     def child(self, name: str, caller: Caller) -> Node:
         tid = _tid(name)
-        thread = None if tid is None else _find(self._session, tid, caller)
+        thread = None if tid is None else self._session.find_thread(tid, caller)
         if thread is None or thread.process is not self._thread.process:
             raise Refused(errno.ENOENT)
         return _TaskDirectory(self._session, thread, with_task=False)

@@ -22,6 +22,7 @@ from fakeproc.kernel import capability, numa
 from fakeproc.kernel.errors import Refused, not_known
 from fakeproc.kernel.machine import (
     FIRST_PID,
+    Build,
     CloneFlags,
     Hardware,
     Machine,
@@ -47,6 +48,7 @@ _MACHINE_KEYS = {
     "cpus": int,
     "hostname": str,
     "kernel": str,
+    "cgroup_version": int,
     "uptime_s": int,
     "first_pid": int,
 }
@@ -130,6 +132,7 @@ def _build(data: Mapping[str, Any], config: KernelConfig | None) -> Machine:
     machine = Machine(
         config or KernelConfig(table.get("kernel", KernelConfig().base)),
         hardware,
+        build=Build(cgroup_version=_integer(table, "cgroup_version", 1, 2, Build().cgroup_version)),
         first_pid=_integer(table, "first_pid", 3, 4_000_000, FIRST_PID),
     )
     for process in data.get("process", []):

@@ -104,7 +104,20 @@ NAMES = {
 }
 """Rows whose first cell is more than the name of a switch."""
 
-NOT_IN_THE_TABLE = {
+LOG_AND_COUNTERS = {
+    "cpu_line_uid",
+    "lru_of_the_node",
+    "memcg_charges_pagetables",
+    "memcg_stats",
+    "memory_events_hierarchical",
+    "memory_events_local",
+    "swap_cache_stats",
+    "unreclaimable_slab_table",
+    "watermark_scale_factor",
+}
+"""What the log and the counters show (reference 7 and 8); tests/kernel/test_oom_report.py."""
+
+NOT_IN_THE_TABLE = LOG_AND_COUNTERS | {
     "eligible_in_badness",
     "gfp_names",
     "header_nodemask_form",

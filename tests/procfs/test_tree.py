@@ -194,6 +194,7 @@ def test_sys_and_fakeproc_list_their_files(proc: Proc) -> None:
     assert proc.names("/sys/vm") == expected
     assert proc.names("/fakeproc") == [
         *(
+            "cgroup",
             "ctl",
             "explain",
             "explain.json",

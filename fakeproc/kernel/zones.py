@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: MIT
+"""The zones of each node, and how the pages in use lie in them.
+
+The simulated machine knows only sums; here each node gets its share of them, and has them in
+its zones as a kernel would have filled those: from the top, so that what is free lies lowest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fakeproc.kernel.task import PAGE_BYTES, PAGE_KIB
+
+if TYPE_CHECKING:
+    from fakeproc.kernel.machine import Machine
+
+_DMA_END = 16 * 1024**2 // PAGE_BYTES
+_DMA32_END = 4 * 1024**3 // PAGE_BYTES
+
+MAX_ORDER = 10
+"""The largest block that the page allocator gives out: 2**10 pages, 4 MiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A zone: what it spans, what the kernel manages of it, what is free, who has the rest."""
+
+    node: int
+    name: str
+    present_pages: int
+    managed_pages: int
+    free_pages: int
+    used: Mapping[str, int]
+    """Pages by the names that the log gives them: ``active_anon``, ``pagetables`` ..."""
+
+    @property
+    def free_blocks(self) -> list[int]:
+        """How many free blocks there are of each order: as few and as large as can be."""
+        smaller = [self.free_pages >> order & 1 for order in range(MAX_ORDER)]
+        return [*smaller, self.free_pages >> MAX_ORDER]
+
+
+@dataclass(frozen=True, slots=True)
+class Watermarks:
+    """When a zone is short of memory, in kB."""
+
+    min_kib: int
+    low_kib: int
+    high_kib: int
+
+
+def used_pages(machine: Machine) -> dict[str, int]:
+    """Return what occupies the RAM, by the names of the log; it all adds up to what is not free.
+
+    Nobody reclaims here: what is anonymous or of files counts as active, shared memory as
+    inactive, as in /proc/meminfo.
+    """
+    used = machine.used
+    return {
+        "active_anon": used.anon_pages - used.mlocked_pages,
+        "inactive_anon": used.shmem_pages,
+        "active_file": used.file_pages,
+        "inactive_file": 0,
+        "unevictable": used.mlocked_pages,
+        "slab_unreclaimable": machine.hardware.slab_pages,
+        "pagetables": used.pagetable_pages,
+    }
+
+
+def zones(machine: Machine) -> list[Zone]:
+    """Return the populated zones: node by node, in each the lowest first."""
+    nodes = range(len(machine.hardware.node_pages))
+    return [zone for node in nodes for zone in _zones_of(machine, node)]
+
+
+def _zones_of(machine: Machine, node: int) -> list[Zone]:
+    hardware = machine.hardware
+    present = _present(machine, node)
+    reserved = sum(present.values()) - hardware.node_pages[node]
+    left = {kind: _share(machine, node, pages) for kind, pages in used_pages(machine).items()}
+    filled = []
+    for name in reversed(present):
+        lost = min(reserved, present[name])
+        reserved -= lost
+        room = managed = present[name] - lost
+        taken = {}
+        for kind, pages in left.items():
+            taken[kind] = min(pages, room)
+            left[kind] -= taken[kind]
+            room -= taken[kind]
+        filled.append(Zone(node, name, present[name], managed, room, taken))
+    return filled[::-1]
+
+
+def _share(machine: Machine, node: int, pages: int) -> int:
+    """Return a node's part of these pages, by its RAM; the parts add up to the whole."""
+    return _up_to(machine, node + 1, pages) - _up_to(machine, node, pages)
+
+
+def _up_to(machine: Machine, node: int, pages: int) -> int:
+    hardware = machine.hardware
+    return pages * sum(hardware.node_pages[:node]) // max(hardware.ram_pages, 1)
+
+
+def _present(machine: Machine, node: int) -> dict[str, int]:
+    """Return the size of each zone that has one, in pages: nodes follow each other."""
+    all_pages = machine.hardware.present_pages
+    start, end = _up_to(machine, node, all_pages), _up_to(machine, node + 1, all_pages)
+    if not machine.build.dma_zones:
+        return {"Normal": end - start}
+    bounds = (("DMA", 0, _DMA_END), ("DMA32", _DMA_END, _DMA32_END), ("Normal", _DMA32_END, end))
+    sizes = {name: min(end, above) - max(start, below) for name, below, above in bounds}
+    return {name: size for name, size in sizes.items() if size > 0}
+
+
+def watermarks(machine: Machine, zone: Zone) -> Watermarks:
+    """Return a zone's share of vm.min_free_kbytes, and the two marks above it.
+
+    They stand a quarter of it apart or, since 4.6 (795ae7a0de6b), vm.watermark_scale_factor
+    ten-thousandths of the zone, whichever is more.
+    """
+    min_free_pages = machine.sysctls["vm/min_free_kbytes"] // PAGE_KIB
+    min_pages = min_free_pages * zone.managed_pages // max(machine.hardware.ram_pages, 1)
+    gap_pages = min_pages // 4
+    if machine.profile.watermark_scale_factor:
+        factor = machine.sysctls["vm/watermark_scale_factor"]
+        gap_pages = max(gap_pages, zone.managed_pages * factor // 10_000)
+    marks = (min_pages + gap_pages * step for step in range(3))
+    return Watermarks(*(pages * PAGE_KIB for pages in marks))
+
+
+def lowmem_reserve(machine: Machine, among: list[Zone], zone: Zone) -> list[int]:
+    """Return what a zone keeps from allocations that could go higher, in pages, by zone.
+
+    That is the memory above it divided by vm.lowmem_reserve_ratio (256 by default).  Zones
+    without memory count: Movable and, with DMA zones, Device.
+    """
+    above = 0
+    reserve = []
+    names = ["DMA", "DMA32", "Normal", "Movable", "Device"]
+    names = names if machine.build.dma_zones else ["Normal", "Movable"]
+    managed = {other.name: other.managed_pages for other in among if other.node == zone.node}
+    for name in names:
+        if names.index(name) > names.index(zone.name):
+            above += managed.get(name, 0)
+        reserve.append(above // 256)
+    return reserve
