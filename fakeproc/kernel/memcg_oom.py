@@ -31,24 +31,22 @@ def charge_failed(memcg: Memcg, request: OomRequest) -> bool:
     return True
 
 
-def wake(memcg: Memcg) -> list[OomRequest]:
-    """Wake who waits for room in this group or one above; return what they try again."""
-    woken: list[OomRequest] = []
+def wake(memcg: Memcg) -> None:
+    """Let who waits for room in this group or one above go on: there is some."""
     for group in memcg.ancestors():
-        for thread, request in group.oom_waiters.items():
+        for thread in group.oom_waiters:
             thread.state = State.SLEEPING
-            woken.append(request)
         group.oom_waiters.clear()
-    return woken
 
 
 def try_again(machine: Machine, memcg: Memcg) -> None:
-    """Let the waiters of this group try again after the killer has been allowed."""
-    waiting, memcg.oom_waiters = memcg.oom_waiters, {}
-    for thread, request in waiting.items():
-        if thread.alive and not machine.panicked:
-            thread.state = State.SLEEPING
-            machine.out_of_memory(request)
+    """Let the waiters of this group try again: the first kills, and the others have room."""
+    requests = list(memcg.oom_waiters.values())
+    for thread in memcg.oom_waiters:
+        thread.state = State.SLEEPING
+    memcg.oom_waiters.clear()
+    if requests and not machine.panicked:
+        machine.out_of_memory(requests[0])
 
 
 def stop_waiting(thread: Thread) -> None:

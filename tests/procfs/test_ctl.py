@@ -595,6 +595,32 @@ def test_nobody_gives_themselves_more(shell: Shell, option: str) -> None:
 # -- become ------------------------------------------------------------------------
 
 
+def test_memcg_makes_groups_and_sets_what_is_given(shell: Shell) -> None:
+    assert shell.run("memcg /web/front limit=64M oom_group=yes") == "ok"
+    assert shell.run("memcg /web/front oom_kill_disable=yes") == "ok"
+    group = shell.machine.memcg("/web/front")
+    assert (group.limit_pages, group.oom_group, group.oom_kill_disable) == (16384, True, True)
+    assert shell.run("memcg /web/front limit=none oom_group=no oom_kill_disable=no") == "ok"
+    assert (group.limit_pages, group.oom_group, group.oom_kill_disable) == (None, False, False)
+
+
+@pytest.mark.parametrize(
+    ("command", "error", "words"),
+    [
+        ("memcg / limit=5M", errno.EINVAL, "accepted is a path such as /web/front"),
+        ("memcg // limit=5M", errno.EINVAL, "accepted is a path such as /web/front"),
+        ("memcg web", errno.EINVAL, "accepted is a path such as /web/front"),
+        ("memcg /web limit=much", errno.EINVAL, "accepted is a size"),
+        ("memcg /web oom_kill_disable=1", errno.EINVAL, "accepted: yes, no"),
+        ("memcg /memory.max", errno.EEXIST, "memory.max is the name of a file there"),
+        ("join 1 /none", errno.ENOENT, "there is no such group"),
+    ],
+)
+def test_what_memcg_and_join_refuse(shell: Shell, command: str, error: int, words: str) -> None:
+    with shell.refused(error, words):
+        shell.run(command)
+
+
 def test_become_and_back(shell: Shell) -> None:
     root_of_the_host = TaskCaller(shell.machine.root.credentials, host_pid=4711)
     shell.run("spawn uid=33")

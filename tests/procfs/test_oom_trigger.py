@@ -95,6 +95,7 @@ def test_the_largest_dies_and_its_memory_comes_free(procfs: Procfs, path: str, t
             "nodemask=1",
             "nodemask=1: accepted is a list of nodes such as 0, 0-1 or 0,2; the machine has 0.",
         ),
+        ("memcg=/", "memcg=/: the root group has no limit; leave it out."),
         ("odrer=1", "oom_trigger: option 'odrer': not known (nearest: order)"),
         ("please", "oom_trigger: option 'please': not known"),
     ],

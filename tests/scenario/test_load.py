@@ -109,6 +109,7 @@ def test_every_key_of_the_machine(folder: Path) -> None:
         cpus = 16
         hostname = "box"
         kernel = "4.7"
+        cgroup_version = 2
         uptime_s = 60
         first_pid = 500
         [[process]]
@@ -117,6 +118,8 @@ def test_every_key_of_the_machine(folder: Path) -> None:
     )
     assert machine.hardware == Hardware(512 * MIB_PAGES, 0, 16, "box")
     assert machine.config.base == "4.7"
+    assert machine.build.cgroup_version == 2
+    assert machine.rebooted().build == machine.build
     assert machine.now_ns == 60 * 10**9
     assert only_process(machine).pid == 500
 
@@ -347,6 +350,7 @@ def test_errors_of_the_file(folder: Path, text: str, words: list[str]) -> None:
         ("cpus = true", ["[machine]: cpus = True: accepted is a int"]),
         ("hostname = 1", ["[machine]: hostname = 1: accepted is a str"]),
         ("kernel = '4.9.1'", ["kernel '4.9.1'", "nearest: 4.9", "accepted: 4.4, 4.7, series"]),
+        ("cgroup_version = 3", ["cgroup_version = 3: accepted are 1 to 2."]),
         ("uptime_s = -1", ["uptime_s = -1: accepted are 0 to 1000000000."]),
         ("nodes = '4G'", ["nodes = '4G': accepted is a list"]),
         ("nodes = []", ["nodes = []: accepted are the sizes of 1 to 64 nodes"]),
