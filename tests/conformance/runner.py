@@ -735,8 +735,10 @@ class _Run:
                 decided = False
             if parts:
                 parts[-1]["log"].append(line)
-            if _KILLED.search(line):
-                decided = not any(map(_GROUP_KILL.match, parts[-1]["log"]))
+            # The victims behind the line about a group belong to the same invocation.
+            decided = (decided or _KILLED.search(line) is not None) and not any(
+                map(_GROUP_KILL.match, parts[-1]["log"] if parts else [])
+            )
         return parts
 
     def _allocating(self, comm: str) -> int:
