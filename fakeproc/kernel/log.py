@@ -2,6 +2,7 @@
 """The kernel log: a ring of bounded size, as printk fills it."""
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -55,6 +56,21 @@ class KernelLog:
         self._used_bytes += record.size_bytes
         while self._used_bytes > self.size_bytes and len(self._records) > 1:
             self._used_bytes -= self._records.popleft().size_bytes
+
+    def printk_backwards(self, level: Level, texts: Iterable[str], time_ns: int) -> None:
+        """Append records that come last one first, as far as the ring could hold them.
+
+        Of a table longer than the ring only its end remains; the rest is not even asked for.
+        """
+        room_bytes = self.size_bytes
+        kept: list[str] = []
+        for text in texts:
+            room_bytes -= Record(0, level, time_ns, text).size_bytes
+            kept.append(text)
+            if room_bytes < 0:
+                break
+        for text in reversed(kept):
+            self.printk(level, text, time_ns)
 
     @property
     def next_sequence(self) -> int:

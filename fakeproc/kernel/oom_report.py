@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from fakeproc.kernel import gfp, mem_info, memcg_stat
@@ -157,22 +157,28 @@ def _print_tasks(machine: Machine, request: OomRequest) -> None:
     if table != "nr_ptes":
         machine.printk(Level.INFO, _TITLE)
     machine.printk(Level.INFO, _COLUMNS[table])
-    for process in _listed(machine, request):
+    rows = (_row(machine, thread) for thread in _last_first(machine, request))
+    machine.log.printk_backwards(Level.INFO, rows, machine.now_ns)
+
+
+def _last_first(machine: Machine, request: OomRequest) -> Iterator[Thread]:
+    """Walk the table from its end: a task with an mm of each process that the OOM is about.
+
+    Until 5.3 a memcg's table is in order of creation as well.
+    """
+    memcg = request.memcg
+    owned = memcg if machine.profile.memcg_of_mm_owner else None
+    processes = reversed(machine.processes.values())
+    if memcg is not None and owned is None:
+        processes = reversed(list(memcg.processes()))
+    for process in processes:
         thread = process.find_mm_thread()
         if thread is None or process.is_global_init or process.is_kthread:
             continue
-        machine.printk(Level.INFO, _row(machine, thread))
-
-
-def _listed(machine: Machine, request: OomRequest) -> Iterable[Process]:
-    """Return those that the OOM is about; until 5.3 in order of creation."""
-    memcg = request.memcg
-    processes: Iterable[Process] = machine.processes.values()
-    if memcg is not None and machine.profile.memcg_of_mm_owner:
-        processes = [process for process in processes if memcg.is_charged_for(process)]
-    elif memcg is not None:
-        processes = memcg.processes()
-    return [p for p in processes if is_eligible(machine.profile, request, p)]
+        if owned is not None and not owned.is_charged_for(process):
+            continue
+        if is_eligible(machine.profile, request, process):
+            yield thread
 
 
 def _row(machine: Machine, thread: Thread) -> str:

@@ -72,6 +72,18 @@ def test_the_ring_stays_bounded_under_a_flood() -> None:
     assert log.since()[-1].sequence == 19_999
 
 
+@pytest.mark.parametrize("rows", [0, 1, 100, 4000, 20_000])
+def test_a_table_given_backwards_leaves_what_printing_it_leaves(rows: int) -> None:
+    printed, backwards = filled(KernelLog(), 5), filled(KernelLog(), 5)
+    for row in range(rows):
+        printed.printk(Level.INFO, f"row {row}", 7)
+    asked: list[int] = []
+    texts = (asked.append(row) or f"row {row}" for row in reversed(range(rows)))
+    backwards.printk_backwards(Level.INFO, texts, 7)
+    assert backwards.render() == printed.render()
+    assert len(asked) <= DEFAULT_BYTES // len("<6>[    0.000000] row 9999\n") + 1
+
+
 def test_the_machine_prints_the_time_of_its_own_clock() -> None:
     machine = Machine()
     machine.advance(2_500_000_000)
