@@ -186,7 +186,8 @@ class Callers:
 
     def _adopted_parent(self, host_pid: int) -> Thread | None:
         parent = int(host_status(host_pid).get("PPid", 0))
-        for process in self._adopted.values():
-            if process.pid == parent and not process.leader.exiting:
-                return process.leader
-        return None
+        process = self._session.machine.processes.get(parent)
+        # Those adopted before a reboot are not of this machine, nor in this set.
+        if process is None or process not in self._session.adopted or process.leader.exiting:
+            return None
+        return process.leader

@@ -28,6 +28,7 @@ from fakeproc.mount import (
     start_server,
     unmount,
 )
+from fakeproc.procfs.clock import ClockMode
 from fakeproc.procfs.session import HidePid
 from fakeproc.procfs.tree import Procfs
 from fakeproc.scenario import load_scenario
@@ -101,6 +102,12 @@ def _add_mount(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default=0,
         help="what users see of others' tasks, as proc's own option: 1 no files, 2 and 4 nothing",
     )
+    mount.add_argument(
+        "--clock",
+        choices=list(ClockMode),
+        default=ClockMode.REAL,
+        help="time passes as on the host (real), or only when fakeproc/clock is written (manual)",
+    )
     mount.set_defaults(run=_mount)
 
 
@@ -152,7 +159,14 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_mountpoint(explain)
     _add_allocation(explain)
     explain.add_argument("--json", action="store_true", help="print JSON; sizes in bytes")
-    explain.set_defaults(run=_explain)
+    explain.add_argument(
+        "--kernels",
+        dest="file",
+        action="store_const",
+        const="explain-kernels",
+        help="show what every kernel would do, and which patch or version makes the difference",
+    )
+    explain.set_defaults(run=_explain, file="explain")
 
 
 def _add_allocation(parser: argparse.ArgumentParser) -> None:
@@ -208,6 +222,7 @@ def _mount(arguments: argparse.Namespace) -> int:
         allow_other=arguments.allow_other,
         real_capabilities=arguments.caps == "real",
         hidepid=HidePid(arguments.hidepid),
+        manual_clock=arguments.clock == ClockMode.MANUAL,
     )
     if arguments.foreground:
         serve(Procfs(machine), path, options)
@@ -295,7 +310,7 @@ def _trigger(arguments: argparse.Namespace) -> int:
 def _explain(arguments: argparse.Namespace) -> int:
     """Ask through one descriptor, so that nobody else is asked the same."""
     path = _find(arguments.mountpoint)
-    file = path / "fakeproc" / ("explain.json" if arguments.json else "explain")
+    file = path / "fakeproc" / f"{arguments.file}{'.json' if arguments.json else ''}"
     try:
         with open(file, "r+b", buffering=0) as asked:
             asked.write((" ".join(arguments.options) or "1").encode())

@@ -69,6 +69,8 @@ class MountOptions:
     allow_other: bool = False
     real_capabilities: bool = False
     hidepid: HidePid = HidePid.OFF
+    manual_clock: bool = False
+    """Time stands still until a write to fakeproc/clock moves it."""
 
 
 # -- Upcalls -----------------------------------------------------------------------
@@ -369,6 +371,7 @@ def serve(
     """Mount and answer upcalls until the mount is gone; `on_ready` is called when it is up."""
     options = options or MountOptions()
     procfs.hidepid = options.hidepid
+    procfs.manual_clock = options.manual_clock
     binding = load_binding()
     is_mfusepy = binding.__name__ == "mfusepy"
     callers = Callers(procfs, real_capabilities=options.real_capabilities)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Sizes as people write them."""
+"""Sizes and times as people write them."""
 
 import errno
 import re
+from fractions import Fraction
 
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.task import PAGE_BYTES
@@ -10,6 +11,17 @@ from fakeproc.kernel.task import PAGE_BYTES
 _SIZE = re.compile(r"(\d{1,40}(?:\.\d{1,9})?)([kKMGT]?)(?:i?B)?", re.ASCII)
 _FACTORS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _LARGEST_PAGES = 2**52 // PAGE_BYTES
+
+_DURATION = re.compile(r"(\d{1,20}(?:\.\d{1,9})?)(ns|us|ms|s|m|h)", re.ASCII)
+_NANOSECONDS = {
+    "ns": 1,
+    "us": 1_000,
+    "ms": 1_000_000,
+    "s": 1_000_000_000,
+    "m": 60_000_000_000,
+    "h": 3_600_000_000_000,
+}
+_LONGEST_NS = 2**62
 
 SIZE_KEYS = {
     "rss": "anon_pages",
@@ -20,6 +32,7 @@ SIZE_KEYS = {
     "size": "total_vm_pages",
     "pte": "pte_pages",
     "pmd": "pmd_pages",
+    "mlocked": "mlocked_pages",
 }
 """Words for the memory of a process, and what `MemorySizes` calls it.
 
@@ -58,6 +71,20 @@ def parse_integer(key: str, text: str, low: int, high: int, *, hexadecimal: bool
     if not low <= value <= high:
         raise Refused(errno.EINVAL, f"{key}={text}: accepted is a number, {low} to {high}.")
     return value
+
+
+ACCEPTED_DURATIONS = "a time such as 500ms, 5s or 2m"
+
+
+def parse_duration_ns(name: str, text: str) -> int:
+    """Return how many nanoseconds a time has; EINVAL, which names it, for what is none."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise Refused(errno.EINVAL, f"{name}{text}: accepted is {ACCEPTED_DURATIONS}.")
+    ns = int(Fraction(match[1]) * _NANOSECONDS[match[2]])
+    if ns > _LONGEST_NS:
+        raise Refused(errno.EINVAL, f"{name}{text}: too long; accepted is {ACCEPTED_DURATIONS}.")
+    return ns
 
 
 def align(rows: list[list[str]]) -> str:

@@ -40,6 +40,8 @@ class Explanation:
     """Another than the chosen one where a child dies in its place (until 5.0)."""
     dying: list[Process] = field(default_factory=list)
     """Everybody who would be sent SIGKILL, the victim first."""
+    awaited: Process | None = None
+    """The earlier victim that is still dying, where the outcome is to wait for it."""
     ranking: list[Candidate] = field(default_factory=list)
     """Those who could be chosen, most points first."""
     excluded: list[Candidate] = field(default_factory=list)
@@ -47,21 +49,53 @@ class Explanation:
     """What decided, where that was not the ranking."""
 
 
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """The verdict of an invocation, without the reasons; two are the same if all of it is."""
+
+    outcome: Outcome
+    chosen: Process | None
+    victim: Process | None
+    dying: tuple[Process, ...] = ()
+
+
+def forecast(machine: Machine, request: OomRequest) -> Forecast:
+    """Say what an OOM would come to; this changes nothing."""
+    return _forecast(machine, request, oom.decide(machine, request))
+
+
+def _forecast(machine: Machine, request: OomRequest, decision: Decision) -> Forecast:
+    chosen = decision.thread.process if decision.thread else None
+    if decision.outcome is Outcome.NOBODY and oom.is_deadly(request):
+        return Forecast(Outcome.PANICKED, None, None)
+    if decision.thread is None or chosen is None or decision.outcome is not Outcome.KILLED:
+        return Forecast(decision.outcome, chosen, chosen)
+    victim = chosen
+    if machine.profile.child_sacrifice:
+        victim = oom.sacrifice_child(machine, request, decision.thread)
+    return Forecast(decision.outcome, chosen, victim, _dying_with(machine, request, victim))
+
+
 def explain(machine: Machine, request: OomRequest) -> Explanation:
     """Rank the candidates of an OOM, and say what it would come to."""
     decision = oom.decide(machine, request)
-    chosen = decision.thread.process if decision.thread else None
+    found = _forecast(machine, request, decision)
+    chosen = found.chosen
     seen = [_candidate(machine, request, p) for p in oom.candidates(machine, request)]
     ranking = [candidate for candidate in seen if candidate.points is not None]
     ranking.sort(key=lambda candidate: (-(candidate.points or 0), candidate.process is not chosen))
     excluded = [candidate for candidate in seen if candidate.points is None]
-    victim, dying = chosen, []
-    if decision.thread is not None and decision.outcome is Outcome.KILLED:
-        if machine.profile.child_sacrifice:
-            victim = oom.sacrifice_child(machine, request, decision.thread)
-        dying = _dying_with(machine, request, victim or decision.thread.process)
-    reason = _reason(request, decision)
-    return Explanation(decision.outcome, chosen, victim, dying, ranking, excluded, reason)
+    waiting = found.outcome is Outcome.WAITING
+    return Explanation(
+        found.outcome,
+        chosen,
+        found.victim,
+        list(found.dying),
+        oom.awaited_victim(machine, request) if waiting else None,
+        ranking,
+        excluded,
+        _reason(request, decision),
+    )
 
 
 _REASONS = {
@@ -92,7 +126,7 @@ def _candidate(machine: Machine, request: OomRequest, process: Process) -> Candi
     return Candidate(process, None, why)
 
 
-def _dying_with(machine: Machine, request: OomRequest, victim: Process) -> list[Process]:
+def _dying_with(machine: Machine, request: OomRequest, victim: Process) -> tuple[Process, ...]:
     """Return the victim, those on its mm who are not spared, and the rest of its oom.group."""
     dying = dict.fromkeys([victim, *_unspared_sharers(machine, victim)])
     group = oom.oom_group_of(victim, request.memcg)
@@ -100,7 +134,7 @@ def _dying_with(machine: Machine, request: OomRequest, victim: Process) -> list[
         for member in oom.members_to_kill(group):
             if member.mm is not None:
                 dying |= dict.fromkeys([member, *_unspared_sharers(machine, member)])
-    return list(dying)
+    return tuple(dying)
 
 
 def _unspared_sharers(machine: Machine, process: Process) -> list[Process]:

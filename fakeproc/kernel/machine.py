@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from fakeproc.kernel import badness, capability, memcg_oom, oom, oom_adj
+from fakeproc.kernel import badness, capability, memcg_oom, oom, oom_adj, reaper
 from fakeproc.kernel.errors import Refused
+from fakeproc.kernel.events import EventQueue
+from fakeproc.kernel.holds import Holds
 from fakeproc.kernel.log import KernelLog, Level
 from fakeproc.kernel.memcg import Memcg
 from fakeproc.kernel.numa import ANYWHERE, Placement, shares_nodes
@@ -23,7 +25,6 @@ from fakeproc.kernel.oom import OomRequest, Outcome, Verdict
 from fakeproc.kernel.profile import KernelConfig, Profile
 from fakeproc.kernel.ranking import Rankings
 from fakeproc.kernel.ratelimit import RateLimit
-from fakeproc.kernel.reaper import Reaper
 from fakeproc.kernel.sysctl import SysctlTable
 from fakeproc.kernel.task import (
     PAGE_BYTES,
@@ -145,7 +146,9 @@ class Machine:
         self.config = config or KernelConfig()
         self.hardware = hardware or Hardware()
         self.build = build or Build()
-        self.reaper = Reaper(self)
+        self.events = EventQueue()
+        self.reaper = reaper.Reaper(self)
+        self.holds = Holds(self)
         self.last_verdict: Verdict | None = None
         self.panicked = ""
         """Why the machine has panicked; nothing: it has not."""
@@ -155,8 +158,8 @@ class Machine:
         self.deprecated_warned = False
         self.rankings = Rankings()
         """Who has the most points, kept up to date by `_changed`."""
-        self.marked: dict[Process, None] = {}
-        """Who has been marked as a victim and may still be dying."""
+        self.marked: dict[Process, int] = {}
+        """Who has been marked as a victim and may still be dying, and since when (ns)."""
         self.oom_origins: dict[Process, None] = {}
         """Who is to be chosen first of all (oom_flag_origin)."""
         self.processes: dict[int, Process] = {}
@@ -171,6 +174,8 @@ class Machine:
         self._last_number = 0
         """Numbers processes, mms and attachments, each as it comes."""
         self._in_vfork: dict[Thread, None] = {}
+        self._stopped: dict[Process, int] = {}
+        """Who is stopped, with the signals that wait until it goes on, as a mask."""
         self.forks = 0
         """Tasks created since boot (`processes` of /proc/stat)."""
         self.last_pid = 0
@@ -258,10 +263,13 @@ class Machine:
         until_ns = self.now_ns + max(ns, 0)
         if self.panicked:
             return
-        while (due_ns := self.reaper.next_due_ns()) is not None and due_ns <= until_ns:
-            self.now_ns = max(due_ns, self.now_ns)
-            self.reaper.run()
+        self._run_events(until_ns)
         self.now_ns = until_ns
+
+    def _run_events(self, until_ns: int) -> None:
+        while (event := self.events.pop(until_ns)) is not None:
+            self.now_ns = max(event.due_ns, self.now_ns)
+            event.action()
 
     def panic(self, why: str) -> None:
         """Stop the machine: it can only be read from now on."""
@@ -340,17 +348,16 @@ class Machine:
             self.last_verdict = Verdict(Outcome.ASLEEP, request.constraint)
             return self.last_verdict
         self._dying = []
-        before = self.free_pages + self.free_swap_entries
         verdict = oom.out_of_memory(self, request)
         dying, self._dying = self._dying, None
         current = request.allocating.process if request.allocating else None
         for process in dying:
             if process is not current:
                 self._die(process)
-        self.reaper.run()
+        self._run_events(self.now_ns)
         if current in dying:
             self._die(current)
-        verdict.freed_pages = self.free_pages + self.free_swap_entries - before
+        verdict.freed_at_once_pages = verdict.freed_pages
         self.last_verdict = verdict
         return verdict
 
@@ -368,42 +375,57 @@ class Machine:
 
     def send_sigkill(self, process: Process) -> None:
         """Queue SIGKILL; the process dies when the OOM killer is done."""
-        self._begin_group_exit(process, signal.SIGKILL)
+        self.begin_group_exit(process, signal.SIGKILL)
         self._die_in_time(process)
 
-    def hold(self, thread: Thread, hold: Hold) -> None:
-        """Keep a task from dying from now on; ESRCH when it has exited."""
+    def hold(self, thread: Thread, hold: Hold, *, for_ns: int | None = None) -> None:
+        """Keep a task from dying from now on, for good or for a time.
+
+        The time runs at once, but for `Hold.AT_EXIT`: a task that takes its time to exit
+        begins when it is killed.  ESRCH when it has exited, EPERM for a core of init or of
+        a kernel thread, EINVAL for one of who is dying already.
+        """
         self._require_alive(thread)
-        thread.hold = hold
-        if hold in (Hold.FROZEN, Hold.STUCK):
-            thread.state = State.DISK_SLEEP
+        if hold is Hold.COREDUMP:
+            self._require_mortal(thread.process)
+        self.holds.place(thread, hold, for_ns)
 
     def release(self, thread: Thread) -> None:
-        """Let it go on; if it must die, it does."""
+        """Let it go on as it was; if it must die, it does."""
         self._require_alive(thread)
-        held, thread.hold = thread.hold, Hold.NONE
-        if held is not Hold.NONE:
-            thread.state = State.SLEEPING
-        if thread.process.group_exit:
-            self._die_in_time(thread.process)
+        self.holds.release(thread)
 
-    def thaw(self, thread: Thread) -> None:
-        """Take a task out of the freezer, so that it can die."""
-        if thread.hold is not Hold.FROZEN:
-            return
-        thread.hold = Hold.NONE
-        if thread.process.group_exit:
-            self._die_in_time(thread.process)
+    def process_mrelease(self, process: Process, flags: int = 0) -> None:
+        """Take the memory of a dying process for a caller; see `reaper.process_mrelease`."""
+        reaper.process_mrelease(self, process, flags)
+
+    def settle(self, thread: Thread, awake: State = State.SLEEPING) -> None:
+        """Give a task the state that follows from what it waits for; ``awake`` if nothing."""
+        if thread.hold.is_uninterruptible or thread.vfork_child is not None:
+            thread.state = State.DISK_SLEEP
+        elif thread.process in self._stopped:
+            thread.state = State.STOPPED
+        else:
+            thread.state = awake
 
     def _require_alive(self, thread: Thread) -> None:
         if not thread.alive:
             raise Refused(errno.ESRCH, f"{thread.tid}: has exited.")
 
-    def _begin_group_exit(self, process: Process, code: int) -> None:
+    def begin_group_exit(self, process: Process, code: int) -> None:
+        """Let it be known that all of a process must exit (SIGNAL_GROUP_EXIT)."""
+        if not process.group_exit or process.coredumping:
+            process.exit_code = code
         process.group_exit = True
-        process.exit_code = code
+        self._stopped.pop(process, None)
+        self.holds.end_dump(process)
         for thread in process.threads:
             thread.fatal_pending = thread.alive
+
+    def die_if_killed(self, process: Process) -> None:
+        """Let a process that must exit do so, as far as nothing holds it."""
+        if process.group_exit:
+            self._die_in_time(process)
 
     def _die_in_time(self, process: Process) -> None:
         """Let a killed process die, but not before the OOM killer is done."""
@@ -418,9 +440,7 @@ class Machine:
             if thread.hold is Hold.NONE:
                 self._exit_thread(thread)
             elif thread.hold is Hold.AT_EXIT:
-                # It has taken the signal and stopped before it gives anything back.
-                thread.state = State.TRACED
-                thread.fatal_pending = False
+                self.holds.stop_at_exit(thread)
                 self._stop_waiting(thread)
 
     # -- Memory cgroups ------------------------------------------------------------
@@ -446,7 +466,16 @@ class Machine:
         return group
 
     def join_memcg(self, process: Process, memcg: Memcg) -> None:
-        """Move a process to a memcg, behind those that are there already."""
+        """Move a process to a memcg, behind those that are there already.
+
+        EINVAL for kthreadd and for kernel threads that are bound to their CPUs or work for
+        a queue, which have a slash in their names; other kernel threads move.  A zombie is
+        taken, without effect (all of it seen on 6.1).
+        """
+        if process.is_kthread and (process.pid == 2 or "/" in process.comm):
+            raise Refused(errno.EINVAL, f"{process.pid} ({process.comm}): stays where it is.")
+        if process.is_zombie:
+            return
         self._leave_memcg(process)
         process.memcg.detach(process)
         process.memcg = memcg
@@ -610,7 +639,7 @@ class Machine:
         self._require_mortal(process)
         if process.is_zombie or process.reaped:
             raise Refused(errno.ESRCH, f"{process.pid}: has exited already.")
-        self._begin_group_exit(process, code)
+        self.begin_group_exit(process, code)
         self._die(process)
 
     def exit_thread(self, thread: Thread) -> None:
@@ -649,7 +678,13 @@ class Machine:
         self.require_same_user(caller, process, "kill")
         if number == 0 or process.is_global_init or process.is_kthread or process.is_zombie:
             return False
+        if process.group_exit and not (process.coredumping and number == signal.SIGKILL):
+            return False
         return self._deliver(process, number)
+
+    def pending_signals(self, process: Process) -> int:
+        """Return the signals that a stopped process has not taken yet, as a mask."""
+        return self._stopped.get(process, 0)
 
     def require_same_user(self, caller: Caller, process: Process, what: str) -> None:
         """Refuse with EPERM unless it is the caller's own process, or CAP_KILL holds."""
@@ -750,7 +785,7 @@ class Machine:
         if flags.vfork:
             thread.vfork_parent, creator.vfork_child = creator, thread
             self._in_vfork[thread] = None
-            creator.state = State.DISK_SLEEP
+            self.settle(creator)
         if flags.vm:
             self._join_mm(thread, mm)
             mm.multiprocess |= not flags.vfork
@@ -791,8 +826,8 @@ class Machine:
             self._mm_changed(mm)
         creator = thread.vfork_parent
         if creator is not None:
-            creator.state = State.SLEEPING
             self._end_vfork(thread)
+            self.settle(creator)
         self._ranked_anew(thread)
 
     def _ranked_anew(self, thread: Thread) -> None:
@@ -857,6 +892,7 @@ class Machine:
         process = thread.process
         thread.exiting = True
         thread.fatal_pending = False
+        self.holds.forget(thread)
         thread.state = State.ZOMBIE
         oom.unmark_victim(thread)
         self._leave_mm(thread)
@@ -896,16 +932,30 @@ class Machine:
     def _deliver(self, process: Process, number: int) -> bool:
         if number in _IGNORED:
             return False
-        if number == signal.SIGCONT or number in _STOPPING:
-            stop = number != signal.SIGCONT
-            for thread in process.threads:
-                if stop and thread.state in (State.RUNNING, State.SLEEPING):
-                    thread.state = State.STOPPED
-                elif not stop and thread.state is State.STOPPED:
-                    thread.state = State.SLEEPING
-            return True
-        self.exit_group(process, number)
+        if number in _STOPPING:
+            self._stopped.setdefault(process, 0)
+            self._settle_all(process)
+        elif number == signal.SIGCONT:
+            self._continue(process)
+        elif process in self._stopped and number != signal.SIGKILL:
+            # No thread of it may run, so that none takes the signal yet (seen on 6.1).
+            self._stopped[process] |= 1 << (number - 1)
+        else:
+            self.exit_group(process, number)
         return True
+
+    def _continue(self, process: Process) -> None:
+        pending = self._stopped.pop(process, 0)
+        self._settle_all(process)
+        if pending:
+            lowest = (pending & -pending).bit_length()
+            self.exit_group(process, lowest)
+
+    def _settle_all(self, process: Process) -> None:
+        for thread in process.threads:
+            if thread.alive:
+                running = thread.state is State.RUNNING
+                self.settle(thread, State.RUNNING if running else State.SLEEPING)
 
     def _require_memory(self, sizes: MemorySizes, instead_of: MemorySizes | None = None) -> None:
         problem = sizes.problem()
@@ -940,6 +990,7 @@ def sizes_for(
     file_pages: int = 0,
     shmem_pages: int = 0,
     swap_entries: int = 0,
+    mlocked_pages: int = 0,
     total_vm_pages: int | None = None,
     pte_pages: int | None = None,
     pmd_pages: int | None = None,
@@ -958,4 +1009,5 @@ def sizes_for(
         swap_entries=swap_entries,
         pte_pages=in_use // PTRS_PER_TABLE + 4 if pte_pages is None else pte_pages,
         pmd_pages=3 if pmd_pages is None else pmd_pages,
+        mlocked_pages=mlocked_pages,
     )

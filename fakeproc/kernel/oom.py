@@ -114,8 +114,23 @@ class Verdict:
     """The tasks of "Killed process" lines, in order."""
     killed: list[Process] = field(default_factory=list)
     """Everybody who was sent SIGKILL, victims and those who share their mm."""
-    freed_pages: int = 0
-    """What came free at once, in memory and in swap."""
+    let_through: Thread | None = None
+    """Who was only marked, because it is dying anyway."""
+    mms: dict[Mm, int] = field(default_factory=dict)
+    """What the mm of each of them held before, in memory and in swap (pages)."""
+    freed_at_once_pages: int = 0
+    """What had come free when the OOM killer was done."""
+
+    @property
+    def freed_pages(self) -> int:
+        """What has come free by now, in memory and in swap."""
+        return sum(max(before - mm.held_pages, 0) for mm, before in self.mms.items())
+
+    @property
+    def reaped(self) -> list[Thread]:
+        """Those of them whose memory the reaper has taken by now."""
+        marked = [*self.victims, *([self.let_through] if self.let_through else [])]
+        return [thread for thread in marked if thread.oom_reaped]
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +267,10 @@ def _bypass(machine: Machine, request: OomRequest, thread: Thread) -> Verdict:
     mark_victim(machine, thread)
     if _reaps_after_bypass(machine, thread):
         machine.reaper.queue(thread)
-    return Verdict(Outcome.BYPASSED, request.constraint, thread.process)
+    verdict = Verdict(Outcome.BYPASSED, request.constraint, thread.process, let_through=thread)
+    if thread.mm is not None:
+        verdict.mms[thread.mm] = thread.mm.held_pages
+    return verdict
 
 
 def _reaps_after_bypass(machine: Machine, thread: Thread) -> bool:
@@ -287,10 +305,15 @@ _NOBODY_FOR_SYSRQ = {
 }
 
 
+def is_deadly(request: OomRequest) -> bool:
+    """Say whether the machine panics when there is nobody to kill."""
+    return not request.is_sysrq and request.memcg is None
+
+
 def _nobody(machine: Machine, request: OomRequest) -> Verdict:
     """Nobody may be killed: a global OOM is the end, others only say so (since 4.19)."""
     always = machine.profile.log_no_killable == "always"
-    deadly = not request.is_sysrq and request.memcg is None
+    deadly = is_deadly(request)
     if always:
         oom_report.header(machine, request, None)
         machine.printk(Level.WARNING, "Out of memory and no killable processes...")
@@ -325,9 +348,9 @@ class Selection:
 
 def select(machine: Machine, request: OomRequest) -> Selection:
     """Find who has the most points (select_bad_process), as `select_by_walk` does."""
-    marked = [p for p in _marked(machine, request) if not request.is_sysrq]
-    if any(_inflight(machine, process) is _Inflight.ABORT for process in marked):
+    if awaited_victim(machine, request) is not None:
         return Selection(aborted=True)
+    marked = [p for p in _marked(machine, request) if not request.is_sysrq]
     passed_over = {p for p in marked if _inflight(machine, p) is _Inflight.SKIP}
     origins = [p for p in machine.oom_origins if p not in passed_over]
     if origins := [p for p in origins if is_candidate(machine, request, p)]:
@@ -337,6 +360,16 @@ def select(machine: Machine, request: OomRequest) -> Selection:
     if process is None:
         return Selection()
     return Selection(process, badness_in(machine, request, process) or 0)
+
+
+def awaited_victim(machine: Machine, request: OomRequest) -> Process | None:
+    """Return an earlier victim that is still dying, so that nobody else is chosen; or None."""
+    if request.is_sysrq:
+        return None
+    for process in _marked(machine, request):
+        if _inflight(machine, process) is _Inflight.ABORT:
+            return process
+    return None
 
 
 def select_by_walk(machine: Machine, request: OomRequest) -> Selection:
@@ -546,6 +579,7 @@ def _kill_victim(machine: Machine, process: Process, message: str, verdict: Verd
             verdict.outcome = Outcome.EXITING
         return
     mm = thread.mm
+    verdict.mms[mm] = mm.held_pages
     if machine.profile.count_oom_kill:
         machine.oom_kills += 1
         process.memcg.count("oom_kill")
@@ -660,12 +694,11 @@ def mark_victim(machine: Machine, thread: Thread) -> None:
         return
     thread.memdie = True
     process = thread.process
-    machine.marked[process] = None
-    if machine.profile.inflight_rule == "oom_mm, SKIP skipped":
-        process.oom_mm = process.oom_mm or thread.mm
-    else:
-        process.oom_victims += 1
-    machine.thaw(thread)
+    machine.marked.setdefault(process, machine.now_ns)
+    # Which of the two is looked at is the generation's business; a change of kernel may come.
+    process.oom_mm = process.oom_mm or thread.mm
+    process.oom_victims += 1
+    machine.holds.thaw(thread)
 
 
 def unmark_victim(thread: Thread) -> None:

@@ -106,19 +106,29 @@ def set_oom_adj(
     process = thread.process
     if machine.find_thread(thread.tid) is not thread:
         raise Refused(errno.ESRCH, f"/proc/{thread.tid}: the task is gone.")
-    if machine.profile.write_needs_task_mm and thread.mm is None:
+    if not takes_writes(machine.profile, thread):
         raise Refused(errno.EINVAL, f"/proc/{thread.tid}: the task has no mm (until patch 1).")
     privileged = caller.credentials.capable(CAP_SYS_RESOURCE)
     _check_permission(process, value, legacy=legacy, privileged=privileged)
     if legacy:
         _warn_once(machine, thread, caller)
-    shared_mm = _mm_to_propagate_to(machine.profile, thread)
+    followers = reached_with(machine.profile, thread)
     _commit(machine, process, value, legacy=legacy, privileged=privileged)
-    if shared_mm is not None:
-        for sharer in _followers(machine.profile, process, shared_mm):
-            if machine.profile.propagate_log:
-                _log_update(machine, sharer, value, thread)
-            _commit(machine, sharer, value, legacy=legacy, privileged=privileged)
+    for sharer in followers:
+        if machine.profile.propagate_log:
+            _log_update(machine, sharer, value, thread)
+        _commit(machine, sharer, value, legacy=legacy, privileged=privileged)
+
+
+def takes_writes(profile: Profile, thread: Thread) -> bool:
+    """Say whether the files of a task can be written: until patch 1 that took an mm."""
+    return thread.mm is not None or not profile.write_needs_task_mm
+
+
+def reached_with(profile: Profile, thread: Thread) -> list[Process]:
+    """Return the other processes that a write to this task sets, in order of creation."""
+    shared_mm = _mm_to_propagate_to(profile, thread)
+    return [] if shared_mm is None else _followers(profile, thread.process, shared_mm)
 
 
 def _check_permission(process: Process, value: int, *, legacy: bool, privileged: bool) -> None:

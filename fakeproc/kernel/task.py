@@ -38,6 +38,15 @@ class Hold(Enum):
     """The freezer has it; becoming a victim thaws it."""
     STUCK = "stuck"
     """It sleeps uninterruptibly."""
+    MMAP_LOCK = "mmap lock"
+    """The same, and it holds the mmap lock of its mm for write: the reaper cannot go in."""
+    COREDUMP = "coredump"
+    """It has been killed and dumps core; another SIGKILL ends that (seen on 6.1)."""
+
+    @property
+    def is_uninterruptible(self) -> bool:
+        """Say whether the task shows as D."""
+        return self in (Hold.FROZEN, Hold.STUCK, Hold.MMAP_LOCK)
 
 
 class State(StrEnum):
@@ -167,6 +176,8 @@ class MemorySizes:
             return f"{name} is negative"
         if self.total_vm_pages < self.rss_pages + self.swap_entries:
             return "total_vm_pages is smaller than what is resident and swapped"
+        if self.mlocked_pages > self.anon_pages:
+            return "mlocked_pages is more than anon_pages"
         return ""
 
     def _values(self) -> tuple[int, ...]:
@@ -224,6 +235,11 @@ class Mm:
         else:
             self._only = None
 
+    @property
+    def held_pages(self) -> int:
+        """What would come free with it, in memory and in swap."""
+        return self.sizes.ram_pages + self.sizes.swap_entries if self.users else 0
+
 
 @dataclass(slots=True, eq=False, repr=False)
 class Thread:
@@ -244,7 +260,6 @@ class Thread:
     oom_reaped: bool = False
     """The reaper has taken its memory."""
     hold: Hold = Hold.NONE
-    holds_mmap_lock: bool = False
     placement: Placement = ANYWHERE
     """Only `Machine.place` changes it."""
     vfork_parent: Thread | None = None

@@ -16,7 +16,7 @@ from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.profile import PATCHES, PROFILE_NAMES, KernelConfig, render_value
 from fakeproc.kernel.task import PAGE_BYTES, Caller, Thread
-from fakeproc.procfs import ctl, explanation, oom_trigger
+from fakeproc.procfs import clock, comparison, ctl, explanation, oom_trigger
 from fakeproc.procfs.node import Attributes, File
 from fakeproc.procfs.session import Session
 from fakeproc.units import align, format_pages
@@ -229,12 +229,18 @@ def _render_answer(session: Session) -> str:
     return session.answer
 
 
+def _question(render: Callable[[Session], str]) -> ControlFile:
+    """Return the row of a file that tells of the OOM which is written to it."""
+    return ControlFile(0o666, render, explanation.store, True, ExplainNode)
+
+
 CONTROL_FILES: dict[str, ControlFile] = {
+    "clock": ControlFile(0o644, clock.render, clock.store),
     "ctl": ControlFile(0o666, _render_answer, ctl.run_lines, works_after_a_panic=True),
-    "explain": ControlFile(0o666, explanation.render, explanation.store, True, ExplainNode),
-    "explain.json": ControlFile(
-        0o666, explanation.render_json, explanation.store, True, ExplainNode
-    ),
+    "explain": _question(explanation.render),
+    "explain-kernels": _question(comparison.render),
+    "explain-kernels.json": _question(comparison.render_json),
+    "explain.json": _question(explanation.render_json),
     "kernel": ControlFile(0o644, _render_kernel, _store_kernel),
     "kmsg": ControlFile(0o444, _render_kmsg),
     "oom_trigger": ControlFile(0o644, oom_trigger.render, oom_trigger.store),

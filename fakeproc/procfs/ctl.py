@@ -21,7 +21,7 @@ from fakeproc.kernel.numa import PLACEMENT_KEYS, Placement
 from fakeproc.kernel.task import Caller, Credentials, Hold, MemorySizes, Mm, Process, Thread
 from fakeproc.procfs.cgroup_files import CGROUP_FILES
 from fakeproc.procfs.session import Session
-from fakeproc.units import SIZE_KEYS, parse_integer, parse_pages
+from fakeproc.units import SIZE_KEYS, parse_duration_ns, parse_integer, parse_pages
 
 _CREDENTIAL_KEYS = ("uid", "gid", "caps", "dumpable")
 _ID_MAX = 2**32 - 2
@@ -44,7 +44,7 @@ class Arguments:
         given = {SIZE_KEYS[k]: parse_pages(v) for k, v in self.options.items() if k in SIZE_KEYS}
         if not given:
             return base
-        kinds = ("anon_pages", "file_pages", "shmem_pages", "swap_entries")
+        kinds = ("anon_pages", "file_pages", "shmem_pages", "swap_entries", "mlocked_pages")
         kept = {kind: getattr(base, kind) for kind in kinds}
         return sizes_for(**{**kept, **given})
 
@@ -61,6 +61,11 @@ class Arguments:
         """Return an option that is a number of this range, or None where it is not given."""
         text = self.options.get(name)
         return None if text is None else parse_integer(name, text, low, high)
+
+    def duration_ns(self, name: str) -> int | None:
+        """Return an option that is a time, or None where it is not given."""
+        text = self.options.get(name)
+        return None if text is None else parse_duration_ns(f"{name}=", text)
 
     def credentials(self, machine: Machine, base: Credentials) -> Credentials:
         """Return the base with uid, gid and caps changed; another uid loses them all."""
@@ -428,12 +433,19 @@ def _hold(session: Session, caller: Caller, arguments: Arguments) -> str:
     kind = kinds.get(arguments.words[1])
     if kind is None:
         raise not_known("hold: kind", arguments.words[1], kinds)
-    session.machine.hold(thread, kind)
+    session.machine.hold(thread, kind, for_ns=arguments.duration_ns("for"))
     return "ok"
 
 
 def _release(session: Session, caller: Caller, arguments: Arguments) -> str:
     session.machine.release(_own_thread(session, caller, arguments, "release"))
+    return "ok"
+
+
+def _mrelease(session: Session, caller: Caller, arguments: Arguments) -> str:
+    # The kernel asks for no right over a process but a descriptor of it.
+    flags = arguments.integer("flags", 0, 2**32 - 1) or 0
+    session.machine.process_mrelease(arguments.thread(session.machine).process, flags)
     return "ok"
 
 
@@ -453,8 +465,8 @@ _MEMORY = tuple(SIZE_KEYS)
 COMMANDS: dict[str, Command] = {
     "spawn": Command(
         "spawn name=web rss=300M uid=33 oom_score_adj=-500"
-        " [file= shmem= swap= size= pte= pmd= gid= caps= dumpable= parent= pid= cmdline="
-        " cpuset= mems_allowed= mempolicy=]",
+        " [file= shmem= swap= mlocked= size= pte= pmd= gid= caps= dumpable= parent= pid="
+        " cmdline= cpuset= mems_allowed= mempolicy=]",
         _spawn,
         (0, 0),
         (
@@ -469,7 +481,7 @@ COMMANDS: dict[str, Command] = {
         ("parent", "vm", "thread", "vfork", "sibling", "name", "pid"),
     ),
     "exec": Command(
-        "exec PID name=worker rss=20M [file= shmem= swap= size= pte= pmd= cmdline=]",
+        "exec PID name=worker rss=20M [file= shmem= swap= mlocked= size= pte= pmd= cmdline=]",
         _exec,
         keys=("name", "cmdline", *_MEMORY),
     ),
@@ -482,9 +494,9 @@ COMMANDS: dict[str, Command] = {
     ),
     "kill": Command("kill PID [SIGTERM]", _kill, (1, 2)),
     "set": Command(
-        "set PID rss=1G swap=0 name=web2 [file= shmem= size= pte= pmd= uid= gid= caps= dumpable="
-        " this_thread= ignore_sigchld= cpuset=/slice mems_allowed=0-1 mempolicy=bind:1"
-        " oom_origin=]",
+        "set PID rss=1G swap=0 name=web2 [file= shmem= mlocked= size= pte= pmd= uid= gid= caps="
+        " dumpable= this_thread= ignore_sigchld= cpuset=/slice mems_allowed=0-1"
+        " mempolicy=bind:1 oom_origin=]",
         _set,
         keys=(
             *("name", "this_thread", "ignore_sigchld", "oom_origin"),
@@ -497,8 +509,11 @@ COMMANDS: dict[str, Command] = {
         keys=("limit", "oom_group", "oom_kill_disable"),
     ),
     "join": Command("join PID /PATH", _join, (2, 2)),
-    "hold": Command("hold PID|TID at-exit|frozen|stuck", _hold, (2, 2)),
+    "hold": Command(
+        "hold PID|TID at-exit|frozen|stuck|mmap-lock|coredump [for=500ms]", _hold, (2, 2), ("for",)
+    ),
     "release": Command("release PID|TID", _release),
+    "mrelease": Command("mrelease PID [flags=0]", _mrelease, keys=("flags",)),
     "reboot": Command("reboot", _reboot, (0, 0)),
     "become": Command("become PID|none", _become),
     "help": Command("help", _help, (0, 0)),

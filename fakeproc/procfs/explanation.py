@@ -12,7 +12,8 @@ from typing import Any
 from fakeproc.kernel.explain import Candidate, explain
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.oom import Constraint
-from fakeproc.kernel.task import PAGE_BYTES, Caller, Process
+from fakeproc.kernel.reaper import MAX_TRIES
+from fakeproc.kernel.task import PAGE_BYTES, Caller, Hold, Process
 from fakeproc.procfs.oom_trigger import read_request
 from fakeproc.procfs.session import Session
 from fakeproc.units import align, format_pages
@@ -43,16 +44,45 @@ def data_of(session: Session) -> dict[str, Any]:
         "reason": found.reason,
         "constraint": request.constraint.value,
         "totalpages": request.totalpages,
-        "chosen": _name(found.chosen),
-        "victim": _name(found.victim),
-        "killed": [_name(process) for process in found.dying],
+        "chosen": name_of(found.chosen),
+        "victim": name_of(found.victim),
+        "killed": [name_of(process) for process in found.dying],
+        "awaited": _awaited(machine, found.awaited),
         "ranking": [_row(machine, candidate) for candidate in found.ranking],
         "excluded": [_row(machine, candidate) for candidate in found.excluded],
     }
 
 
-def _name(process: Process | None) -> dict[str, Any] | None:
+def name_of(process: Process | None) -> dict[str, Any] | None:
+    """Return how JSON names a process."""
     return None if process is None else {"pid": process.pid, "comm": process.comm}
+
+
+def _awaited(machine: Machine, victim: Process | None) -> dict[str, Any] | None:
+    """Name the victim that the outcome is to wait for, and say what keeps it."""
+    if victim is None:
+        return None
+    why = f"has been dying for {_seconds(machine.now_ns - machine.marked[victim])}"
+    holding = next((thread for thread in victim.threads if thread.hold is not Hold.NONE), None)
+    if holding is not None:
+        left_ns = machine.holds.left_ns(holding)
+        why += f", held {holding.hold.value}"
+        why += "" if left_ns is None else f" for {_seconds(left_ns)} more"
+    return {"pid": victim.pid, "comm": victim.comm, "why": f"{why}; {_unreaped(machine, victim)}"}
+
+
+def _unreaped(machine: Machine, victim: Process) -> str:
+    plan = None if victim.oom_mm is None else machine.reaper.plan_for(victim.oom_mm)
+    if plan is None:
+        return "its memory has not been reaped, and will not be"
+    if plan.failures:
+        tries = f"{plan.failures} of {MAX_TRIES}"
+        return f"its memory has not been reaped: mmap lock held, {tries} tries have failed"
+    return f"its memory is to be reaped in {_seconds(max(plan.due_ns - machine.now_ns, 0))}"
+
+
+def _seconds(ns: int) -> str:
+    return f"{ns / 1_000_000_000:.1f} s"
 
 
 def _row(machine: Machine, candidate: Candidate) -> dict[str, Any]:
@@ -81,22 +111,25 @@ def render(session: Session) -> str:
     text = f"request: {data['request']}\n" if data["request"] else ""
     text += f"outcome: {data['outcome']}\n"
     for key in ("chosen", "victim"):
-        text += f"{key}: {_spell(data[key])}\n"
-    text += f"killed: {', '.join(map(_spell, data['killed'])) or 'none'}\n"
+        text += f"{key}: {spell(data[key])}\n"
+    text += f"killed: {', '.join(map(spell, data['killed'])) or 'none'}\n"
     if data["constraint"] != Constraint.NONE:
         text += f"constraint: {data['constraint']}\n"
     if data["reason"]:
         text += f"reason: {data['reason']}\n"
+    if data["awaited"]:
+        text += f"waiting for: {spell(data['awaited'])}, which {data['awaited']['why']}\n"
     text += "\n"
     text += align([list(_COLUMNS), *map(_cells, data["ranking"])])
     if data["excluded"]:
         text += "\nout of the running:\n"
     for row in data["excluded"]:
-        text += f"  {_spell(row)}: {row['why_not']}\n"
+        text += f"  {spell(row)}: {row['why_not']}\n"
     return text
 
 
-def _spell(task: dict[str, Any] | None) -> str:
+def spell(task: dict[str, Any] | None) -> str:
+    """Return how a person reads it."""
     if task is None:
         return "none"
     return f"{task['pid']} ({task['comm']})".replace("\n", "\\n")

@@ -115,8 +115,9 @@ def _lines(verdict: Verdict) -> dict[str, str]:
         "points": str(verdict.points),
         "constraint": verdict.constraint.value,
         "bypass": "yes" if verdict.outcome is Outcome.BYPASSED else "no",
-        "freed": format_pages(verdict.freed_pages),
-        "reaped": " ".join(str(t.tid) for t in verdict.victims if t.oom_reaped) or "none",
+        "freed": format_pages(verdict.freed_at_once_pages),
+        "freed_later": format_pages(max(verdict.freed_pages - verdict.freed_at_once_pages, 0)),
+        "reaped": " ".join(str(thread.tid) for thread in verdict.reaped) or "none",
     }
 
 

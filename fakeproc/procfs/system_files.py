@@ -18,6 +18,7 @@ from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.sysctl import SYSCTLS
 from fakeproc.kernel.task import PAGE_KIB, Caller, State
 from fakeproc.procfs.node import Attributes, File, Seek
+from fakeproc.procfs.session import Session
 from fakeproc.procfs.task_files import CLOCK_TICKS_PER_S
 
 NS_PER_S = 1_000_000_000
@@ -38,8 +39,8 @@ class SystemFile:
 class SystemNode(File):
     """A file of the machine, owned by root."""
 
-    def __init__(self, machine: Machine, path: str, row: SystemFile) -> None:
-        self._machine = machine
+    def __init__(self, session: Session, path: str, row: SystemFile) -> None:
+        self._session = session
         self._row = row
         self._is_sysctl = path.startswith("sys/")
         self.seek = Seek.DEFAULT if self._is_sysctl else Seek.SEQ
@@ -50,14 +51,14 @@ class SystemNode(File):
 
     def render(self) -> bytes:
         """Return the content."""
-        return self._row.render(self._machine)
+        return self._row.render(self._session.machine)
 
     def store(self, caller: Caller, data: bytes) -> int:
         """Write; EIO where the file takes no writes (seen on meminfo, 6.18)."""
         if self._row.store is None:
             raise Refused(errno.EIO)
-        self._machine.require_running()
-        return self._row.store(self._machine, caller, data)
+        self._session.machine.require_running()
+        return self._row.store(self._session.machine, caller, data)
 
     def _overridden(self, caller: Caller) -> bool:
         # A sysctl's mode binds root as well (test_perm in proc_sysctl.c asks no capability).
@@ -71,6 +72,7 @@ def render_meminfo(machine: Machine) -> bytes:
     """Return the lines of a current kernel: those in kB first, the huge pages last."""
     used, hardware, free = machine.used, machine.hardware, machine.free_pages
     slab = hardware.slab_pages
+    active_anon = used.anon_pages - used.mlocked_pages
     cached = used.file_pages + used.shmem_pages
     overcommit = hardware.ram_pages * machine.sysctls["vm/overcommit_ratio"] // 100
     kbytes = machine.sysctls["vm/overcommit_kbytes"]
@@ -82,14 +84,14 @@ def render_meminfo(machine: Machine) -> bytes:
         "Buffers": 0,
         "Cached": cached,
         "SwapCached": 0,
-        "Active": used.anon_pages + used.file_pages,
+        "Active": active_anon + used.file_pages,
         "Inactive": used.shmem_pages,
-        "Active(anon)": used.anon_pages,
+        "Active(anon)": active_anon,
         "Inactive(anon)": used.shmem_pages,
         "Active(file)": used.file_pages,
         "Inactive(file)": 0,
-        "Unevictable": 0,
-        "Mlocked": 0,
+        "Unevictable": used.mlocked_pages,
+        "Mlocked": used.mlocked_pages,
         "SwapTotal": hardware.swap_pages,
         "SwapFree": machine.free_swap_entries,
         "Dirty": 0,

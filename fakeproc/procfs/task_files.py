@@ -17,6 +17,7 @@ from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.numa import ANYWHERE, MAX_NODES, Placement, format_bitmap, format_list
 from fakeproc.kernel.task import PAGE_BYTES, PAGE_KIB, Caller, MemorySizes, Thread, encode_name
 from fakeproc.procfs.node import Attributes, File, Seek
+from fakeproc.procfs.session import Session
 
 CLOCK_TICKS_PER_S = 100
 RLIM_INFINITY = 2**64 - 1
@@ -43,10 +44,13 @@ class TaskFile:
 
 
 class TaskNode(File):
-    """A file of one task.  Owner as the task's; ESRCH once the task is gone."""
+    """A file of one task.  Owner as the task's; ESRCH once the task is gone.
 
-    def __init__(self, machine: Machine, thread: Thread, row: TaskFile, reader: Placement) -> None:
-        self._machine = machine
+    It asks the session for the machine: after a reboot the task is not of that one any more.
+    """
+
+    def __init__(self, session: Session, thread: Thread, row: TaskFile, reader: Placement) -> None:
+        self._session = session
         self._thread = thread
         self._row = row
         self._reader = reader
@@ -59,18 +63,24 @@ class TaskNode(File):
 
     def render(self) -> bytes:
         """Return the content; ESRCH for a task that is gone."""
-        if self._machine.find_thread(self._thread.tid) is not self._thread:
-            raise Refused(errno.ESRCH)
+        machine = self._session.machine
+        _require_there(machine, self._thread)
         if self._row.render_for is not None:
-            return self._row.render_for(self._machine, self._thread, self._reader)
-        return self._row.render(self._machine, self._thread)
+            return self._row.render_for(machine, self._thread, self._reader)
+        return self._row.render(machine, self._thread)
 
     def store(self, caller: Caller, data: bytes) -> int:
         """Write; EINVAL where the file takes no writes, whoever opened it (seen on 6.1)."""
         if self._row.store is None:
             raise Refused(errno.EINVAL)
-        self._machine.require_running()
-        return self._row.store(self._machine, self._thread, caller, data)
+        machine = self._session.machine
+        machine.require_running()
+        return self._row.store(machine, self._thread, caller, data)
+
+
+def _require_there(machine: Machine, thread: Thread) -> None:
+    if machine.find_thread(thread.tid) is not thread:
+        raise Refused(errno.ESRCH, f"/proc/{thread.tid}: the task is gone.")
 
 
 # -- The OOM files -----------------------------------------------------------------
@@ -111,6 +121,7 @@ def render_comm(machine: Machine, thread: Thread) -> bytes:
 
 def store_comm(machine: Machine, thread: Thread, caller: Caller, data: bytes) -> int:
     """Rename the task; EINVAL for a caller outside its thread group."""
+    _require_there(machine, thread)
     if caller.tgid != thread.process.pid:
         raise Refused(errno.EINVAL, f"/proc/{thread.tid}/comm: only its own threads may write it.")
     name = data.split(b"\0")[0]
@@ -244,7 +255,7 @@ def _memory_lines(machine: Machine, thread: Thread) -> list[_Line]:
     lines: list[_Line] = [
         (_ALWAYS, line("VmPeak", sizes.total_vm_pages)),
         (_ALWAYS, line("VmSize", sizes.total_vm_pages)),
-        (_ALWAYS, line("VmLck", 0)),
+        (_ALWAYS, line("VmLck", sizes.mlocked_pages)),
         (_ALWAYS, line("VmPin", 0)),
         (_ALWAYS, line("VmHWM", sizes.rss_pages)),
         (_ALWAYS, line("VmRSS", sizes.rss_pages)),
@@ -266,18 +277,20 @@ def _memory_lines(machine: Machine, thread: Thread) -> list[_Line]:
         *lines,
         (_ALWAYS, line("VmSwap", sizes.swap_entries)),
         ((4, 4), line("HugetlbPages", 0)),
-        ((4, 15), "CoreDumping:\t0"),
+        ((4, 15), f"CoreDumping:\t{int(thread.process.coredumping)}"),
         ((5, 0), "THP_enabled:\t1"),
         ((6, 4), "untag_mask:\t0xffffffffffffffff"),
     ]
 
 
 def _signal_lines(machine: Machine, thread: Thread) -> list[_Line]:
-    names = ("SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt")
+    pending = machine.pending_signals(thread.process)
     return [
         (_ALWAYS, f"Threads:\t{len(thread.process.threads)}"),
         (_ALWAYS, "SigQ:\t0/31388"),
-        *((_ALWAYS, f"{name}:\t{0:016x}") for name in names),
+        (_ALWAYS, f"SigPnd:\t{0:016x}"),
+        (_ALWAYS, f"ShdPnd:\t{pending:016x}"),
+        *((_ALWAYS, f"{name}:\t{0:016x}") for name in ("SigBlk", "SigIgn", "SigCgt")),
     ]
 
 

@@ -27,11 +27,6 @@ class Procfs(Session):
         super().__init__(machine)
         self._root = _Root(self)
 
-    def replace_machine(self, machine: Machine) -> None:
-        """Speak for another machine from now on; nobody acts as anybody any more."""
-        super().replace_machine(machine)
-        self._root = _Root(self)
-
     def lookup(self, path: str, caller: Caller) -> Node:
         """Return the node of an absolute path; ENOENT or ENOTDIR if there is none.
 
@@ -96,7 +91,7 @@ def _tid(name: str) -> int | None:
 
 def _fixed_nodes(session: Session) -> _Static:
     files: dict[str, Node] = {
-        path: SystemNode(session.machine, path, row) for path, row in SYSTEM_FILES.items()
+        path: SystemNode(session, path, row) for path, row in SYSTEM_FILES.items()
     }
     for name, control in CONTROL_FILES.items():
         files[f"{CONTROL_DIRECTORY}/{name}"] = control.node(session, control)
@@ -155,7 +150,7 @@ class _TaskDirectory(Directory):
         row = TASK_FILES.get(name)
         if row is None:
             raise Refused(errno.ENOENT)
-        return TaskNode(self._session.machine, self._thread, row, caller.placement)
+        return TaskNode(self._session, self._thread, row, caller.placement)
 
 
 class _ThreadList(Directory):

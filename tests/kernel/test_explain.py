@@ -32,6 +32,7 @@ def test_it_foretells_every_verdict(
         foretold = explain(machine, request)
         assert dump(procfs) == before
         verdict = machine.out_of_memory(request)
+        assert foretold.outcome is verdict.outcome
         assert foretold.chosen is verdict.chosen
         assert set(foretold.dying) == set(verdict.killed)
         if verdict.victims:

@@ -70,6 +70,7 @@ def test_the_largest_dies_and_its_memory_comes_free(procfs: Procfs, path: str, t
         "constraint": "CONSTRAINT_NONE",
         "bypass": "no",
         "freed": "2553M",
+        "freed_later": "0k",
         "reaped": "none",
     }
     assert "Killed process 100013 (nightly-job)" in read(procfs, "/fakeproc/kmsg")

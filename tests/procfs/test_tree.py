@@ -195,8 +195,11 @@ def test_sys_and_fakeproc_list_their_files(proc: Proc) -> None:
     assert proc.names("/fakeproc") == [
         *(
             "cgroup",
+            "clock",
             "ctl",
             "explain",
+            "explain-kernels",
+            "explain-kernels.json",
             "explain.json",
             "kernel",
             "kmsg",

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: MIT
+"""What happens later: one queue for the whole machine."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True, order=True)
+class Event:
+    """Something that falls due at a time of the machine's clock."""
+
+    due_ns: int
+    sequence: int
+    """Of those that are due at once, the one that was scheduled first comes first."""
+    action: Callable[[], object] = field(compare=False)
+    cancelled: bool = field(default=False, compare=False)
+
+    def cancel(self) -> None:
+        """Let it never happen."""
+        self.cancelled = True
+
+
+class EventQueue:
+    """A heap of events; the machine takes out what is due as its clock goes on."""
+
+    def __init__(self) -> None:
+        self._heap: list[Event] = []
+        self._next_sequence = 0
+
+    def at(self, due_ns: int, action: Callable[[], object]) -> Event:
+        """Schedule an action; return the event, which can be cancelled."""
+        event = Event(due_ns, self._next_sequence, action)
+        self._next_sequence += 1
+        heapq.heappush(self._heap, event)
+        return event
+
+    def pop(self, until_ns: int) -> Event | None:
+        """Take out the next event that is due by this time, or return None."""
+        while self._heap and (self._heap[0].due_ns <= until_ns or self._heap[0].cancelled):
+            event = heapq.heappop(self._heap)
+            if not event.cancelled:
+                return event
+        return None
