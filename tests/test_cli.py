@@ -359,6 +359,21 @@ def test_explain_is_asked_about_another_oom(run: Run, mounted: Mounted) -> None:
     assert run("explain", mounted.path).stdout == default
 
 
+def test_explain_asks_every_kernel(run: Run, mounted: Mounted) -> None:
+    mounted.sh(
+        "echo hold 100008 stuck > fakeproc/ctl; echo kill 100008 SIGKILL > fakeproc/ctl",
+    )
+    before = mounted.read("fakeproc/ps"), mounted.read("fakeproc/kernel")
+    text = run("explain", "--kernels", mounted.path, "pid=100008").stdout
+    assert text.startswith("request: pid=100008\n")
+    assert '(patch 6, "mm, oom: fortify task_will_free_mem")\n' in text
+    data = json.loads(run("explain", "--kernels", "--json", mounted.path, "pid=100008").stdout)
+    assert [row["outcome"] for row in data["verdicts"]][:2] == ["bypassed", "killed"]
+    assert data["boundaries"][0]["switches"][0]["origin"].startswith("patch 6, ")
+    assert (mounted.read("fakeproc/ps"), mounted.read("fakeproc/kernel")) == before
+    assert "pid=7: no such task" in _refusal(run("explain", "--kernels", mounted.path, "pid=7"))
+
+
 def test_explain_with_a_bad_option(run: Run, mounted: Mounted) -> None:
     for words in (("--json", mounted.path, "pid=7"), (mounted.path, "pid=7")):
         assert "pid=7: no such task" in _refusal(run("explain", *words))

@@ -8,7 +8,7 @@ import errno
 import pytest
 
 from fakeproc.kernel.errors import Refused
-from fakeproc.units import format_pages, parse_integer, parse_pages
+from fakeproc.units import format_pages, parse_duration_ns, parse_integer, parse_pages
 
 
 @pytest.mark.parametrize(
@@ -118,3 +118,37 @@ def test_what_is_no_number_of_the_range_is_refused(text: str) -> None:
         parse_integer("key", text, -5, 100, hexadecimal=True)
     assert refused.value.error == errno.EINVAL
     assert refused.value.why == f"key={text}: accepted is a number, -5 to 100."
+
+
+@pytest.mark.parametrize(
+    ("text", "ns"),
+    [
+        ("500ms", 500_000_000),
+        ("5s", 5_000_000_000),
+        ("2m", 120_000_000_000),
+        ("0.1s", 100_000_000),
+        ("1.5h", 5_400_000_000_000),
+        ("7us", 7_000),
+        ("3ns", 3),
+        ("0s", 0),
+        ("0.5ns", 0),
+    ],
+)
+def test_times(text: str, ns: int) -> None:
+    assert parse_duration_ns("for=", text) == ns
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", "s", "5 s", "-1s", "+1s", "1e3s", ".5s", "5S", "٥s", "9" * 21]
+)
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(Refused) as refused:
+        parse_duration_ns("for=", text)
+    assert refused.value.error == errno.EINVAL
+    assert refused.value.why == f"for={text}: accepted is a time such as 500ms, 5s or 2m."
+
+
+def test_a_time_has_an_end() -> None:
+    assert parse_duration_ns("for=", "4611686018427387904ns") == 2**62
+    with pytest.raises(Refused, match="for=4611686018427387905ns: too long"):
+        parse_duration_ns("for=", "4611686018427387905ns")

@@ -13,6 +13,7 @@ from fakeproc.kernel.capability import CAP_KILL, CAP_SYS_RESOURCE
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import PAGE_BYTES, Hardware, Machine
 from fakeproc.kernel.numa import Placement, PolicyMode
+from fakeproc.kernel.profile import KernelConfig
 from fakeproc.kernel.task import Caller, Credentials, Mm, State, TaskCaller
 from fakeproc.procfs import ctl
 from fakeproc.procfs.node import File
@@ -150,12 +151,86 @@ def test_a_bad_flag_refuses_the_whole_of_set(shell: Shell, key: str) -> None:
         shell.run(f"set 100 rss=50M name=other {key}=maybe")
 
 
-@pytest.mark.parametrize("kind", ["at-exit", "frozen", "stuck"])
+HOLDS = ("at-exit", "frozen", "stuck", "mmap-lock", "coredump")
+
+
+@pytest.mark.parametrize("kind", HOLDS)
 def test_what_has_exited_cannot_be_held(shell: Shell, kind: str) -> None:
     shell.run("spawn name=web")
     shell.run("exit 100")
     with shell.refused(errno.ESRCH, "100: has exited."):
         shell.run(f"hold 100 {kind}")
+
+
+@pytest.mark.parametrize("kind", HOLDS)
+def test_a_hold_may_have_an_end(shell: Shell, kind: str) -> None:
+    shell.run("spawn name=web")
+    shell.run(f"hold 100 {kind} for=500ms")
+    shell.run("kill 100 SIGTERM")
+    shell.machine.advance(499_999_999)
+    assert not shell.machine.process(100).is_zombie
+    shell.machine.advance(1)
+    assert shell.machine.process(100).is_zombie
+
+
+@pytest.mark.parametrize("time", ["", "5", "5x", "-5s", "1e3s", "5 s", "٥s"])
+def test_what_is_no_time_is_refused(shell: Shell, time: str) -> None:
+    shell.run("spawn name=web")
+    with shell.refused(errno.EINVAL, f"for={time}: accepted is a time such as 500ms, 5s or 2m."):
+        shell.run(f"hold 100 stuck 'for={time}'")
+
+
+def test_an_unknown_hold_is_refused(shell: Shell) -> None:
+    shell.run("spawn name=web")
+    with shell.refused(errno.EINVAL, "hold: kind 'mmap': not known (nearest: mmap-lock)"):
+        shell.run("hold 100 mmap")
+
+
+def test_init_dumps_no_core(shell: Shell) -> None:
+    with shell.refused(errno.EPERM):
+        shell.run("hold 1 coredump")
+
+
+def test_mrelease(shell: Shell) -> None:
+    shell.run("spawn name=web rss=30M mlocked=10M")
+    with shell.refused(errno.ENOSYS, "process_mrelease came with 5.15."):
+        shell.run("mrelease 100")
+    shell.machine.set_kernel(KernelConfig("6.1"))
+    with shell.refused(errno.EINVAL, "mrelease 100: is not dying"):
+        shell.run("mrelease 100")
+    with shell.refused(errno.EINVAL, "flags=1: accepted is 0."):
+        shell.run("mrelease 100 flags=1")
+    with shell.refused(errno.ESRCH, "mrelease 2: has no memory."):
+        shell.run("mrelease 2")
+    shell.run("hold 100 at-exit")
+    shell.run("kill 100 SIGKILL")
+    for _ in range(2):
+        assert shell.run("mrelease 100", USER) == "ok"
+    assert shell.mm(100).sizes.rss_pages == 0
+    shell.run("release 100")
+    with shell.refused(errno.ESRCH, "mrelease 100: has no memory."):
+        shell.run("mrelease 100")
+
+
+def test_more_cannot_be_locked_than_there_is(shell: Shell) -> None:
+    with shell.refused(errno.EINVAL, "mlocked_pages is more than anon_pages"):
+        shell.run("spawn name=web rss=1M mlocked=2M")
+
+
+def test_kernel_threads_that_are_bound_stay_in_their_memcg(shell: Shell) -> None:
+    """As seen on 6.1: kthreadd and workers refuse, kswapd0 moves, a zombie stays unasked."""
+    shell.run("memcg /web")
+    assert shell.run("kthread name=kworker/0:1") == "100"
+    assert shell.run("kthread name=kswapd0") == "101"
+    for pid in (2, 100):
+        with shell.refused(errno.EINVAL, "stays where it is."):
+            shell.run(f"join {pid} /web")
+    shell.run("join 101 /web")
+    shell.run("spawn name=dead")
+    shell.run("exit 102")
+    assert shell.run("join 102 /web") == "ok"
+    paths = {process.pid: process.memcg.path for process in shell.machine.processes.values()}
+    assert paths == {1: "/", 2: "/", 100: "/", 101: "/web", 102: "/"}
 
 
 def test_help_has_a_line_for_each_command(shell: Shell) -> None:

@@ -17,7 +17,7 @@ from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import CloneFlags, Hardware, Machine, sizes_for
 from fakeproc.kernel.profile import PROFILE_NAMES, KernelConfig, named
 from fakeproc.kernel.sysctl import SYSCTLS
-from fakeproc.kernel.task import Caller, Credentials, MemorySizes, State, TaskCaller, Thread
+from fakeproc.kernel.task import Caller, Credentials, Hold, MemorySizes, State, TaskCaller, Thread
 from fakeproc.procfs.node import Directory, File, Link, OpenFile, open_file
 from fakeproc.procfs.session import HidePid
 from fakeproc.procfs.tree import Procfs
@@ -872,6 +872,56 @@ def test_stats_count_and_show_the_last_error(proc: Proc) -> None:
 
 
 # -- Another machine ---------------------------------------------------------------
+
+
+def test_files_that_were_open_before_do_nothing_to_the_new_one(proc: Proc) -> None:
+    """The same pids are there again, but they are other tasks."""
+    caller = TaskCaller.of(proc.web.leader)
+    flags = {"stat": os.O_RDONLY, "oom_score": os.O_RDONLY}
+    names = [*OOM_FILES, "comm", "stat", "status"]
+    files = {
+        name: open_file(proc.file(f"/100/{name}"), flags.get(name, os.O_RDWR), proc.machine.root)
+        for name in names
+    }
+    proc.procfs.replace_machine(Proc().machine)
+    for name, file in files.items():
+        with refusal(errno.ESRCH):
+            file.read(4096, 0)
+        if name in ("oom_adj", "oom_score_adj", "comm"):
+            with refusal(errno.ESRCH):
+                file.write(caller, b"5")
+    assert proc.read("/100/oom_score_adj") == "0\n"
+    assert proc.read("/100/comm") == "web\n"
+
+
+def test_a_file_of_the_machine_that_was_open_before_speaks_for_the_new_one(proc: Proc) -> None:
+    uptime = open_file(proc.file("/uptime"), os.O_RDONLY, proc.machine.root)
+    sysctl = open_file(proc.file("/sys/vm/panic_on_oom"), os.O_RDWR, proc.machine.root)
+    proc.machine.advance(5_000_000_000)
+    assert uptime.read(4096, 0).startswith(b"5.00 ")
+    proc.procfs.replace_machine(Machine(first_pid=300))
+    assert uptime.read(4096, 0).startswith(b"0.00 ")
+    sysctl.write(proc.procfs.machine.root, b"1")
+    assert proc.read("/sys/vm/panic_on_oom") == "1\n"
+
+
+def test_status_shows_what_waits_and_what_dumps_core() -> None:
+    proc = Proc("6.1")
+    for number in (19, 15):
+        proc.machine.kill(proc.machine.root, proc.web, number)
+    assert proc.status(100)["ShdPnd"] == "0000000000004000"
+    assert proc.status(100)["CoreDumping"] == "0"
+    proc.machine.hold(proc.web.leader, Hold.COREDUMP)
+    assert proc.status(100)["CoreDumping"] == "1"
+
+
+def test_locked_memory_is_shown(proc: Proc) -> None:
+    mm = proc.web.mm
+    assert mm is not None
+    proc.machine.resize(mm, sizes_for(anon_pages=1000, mlocked_pages=300))
+    assert proc.status(100)["VmLck"].split() == ["1200", "kB"]
+    lines = [line.split()[:2] for line in proc.read("/meminfo").splitlines()]
+    assert [size for name, size in lines if name in ("Unevictable:", "Mlocked:")] == ["1200"] * 2
 
 
 def test_the_files_speak_for_the_machine_that_is_there_now(proc: Proc) -> None:
