@@ -337,25 +337,22 @@ def test_release_gives_back_the_state_that_there_was(hold: Hold) -> None:
     assert list(before.values()) == [State.RUNNING, State.STOPPED, State.DISK_SLEEP]
 
 
-def test_a_held_task_stops_when_it_is_released() -> None:
+@pytest.mark.parametrize(
+    ("before", "number", "after"),
+    [((), signal.SIGSTOP, State.STOPPED), ((signal.SIGSTOP,), signal.SIGCONT, State.SLEEPING)],
+)
+def test_what_a_held_task_was_sent_shows_when_it_is_released(
+    before: tuple[int, ...], number: int, after: State
+) -> None:
     machine = machine_of("4.4")
     process = machine.process(100)
+    for earlier in before:
+        machine.kill(machine.root, process, earlier)
     machine.hold(process.leader, Hold.STUCK)
-    machine.kill(machine.root, process, signal.SIGSTOP)
+    machine.kill(machine.root, process, number)
     states = [process.leader.state]
     machine.release(process.leader)
-    assert [*states, process.leader.state] == [State.DISK_SLEEP, State.STOPPED]
-
-
-def test_a_held_task_goes_on_when_it_is_released_after_sigcont() -> None:
-    machine = machine_of("4.4")
-    process = machine.process(100)
-    machine.kill(machine.root, process, signal.SIGSTOP)
-    machine.hold(process.leader, Hold.STUCK)
-    machine.kill(machine.root, process, signal.SIGCONT)
-    states = [process.leader.state]
-    machine.release(process.leader)
-    assert [*states, process.leader.state] == [State.DISK_SLEEP, State.SLEEPING]
+    assert [*states, process.leader.state] == [State.DISK_SLEEP, after]
 
 
 def test_a_held_vfork_parent_does_not_wake_with_its_child() -> None:
