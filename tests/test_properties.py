@@ -18,7 +18,15 @@ from fakeproc.kernel.log import Level
 from fakeproc.kernel.machine import Hardware, Machine, sizes_for
 from fakeproc.kernel.oom_adj import legacy_to_score_adj
 from fakeproc.kernel.profile import HISTORY, PROFILE_NAMES, KernelConfig, named, render_value
-from fakeproc.kernel.task import Caller, Credentials, MemorySizes, Process, TaskCaller, Thread
+from fakeproc.kernel.task import (
+    Caller,
+    Credentials,
+    MemorySizes,
+    Process,
+    State,
+    TaskCaller,
+    Thread,
+)
 from fakeproc.procfs.node import Directory, File, open_file
 from fakeproc.procfs.tree import Procfs
 from tests.state import dump
@@ -211,6 +219,8 @@ def check_model(machine: Machine) -> None:
     assert all(machine.find_thread(thread.tid) is thread for thread in threads)
     check_address_spaces(machine, threads)
     check_family(processes)
+    for state in (State.RUNNING, State.DISK_SLEEP):
+        assert machine.count_in_state(state) == sum(t.state is state for t in threads)
     for thread in threads:
         check_vfork(thread)
         assert len(os.fsencode(thread.comm)) <= 15

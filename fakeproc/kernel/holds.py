@@ -65,7 +65,7 @@ class Holds:
 
     def stop_at_exit(self, thread: Thread) -> None:
         """Let a killed task stop on its way out, before it gives anything back."""
-        thread.state = State.TRACED
+        self._machine.set_state(thread, State.TRACED)
         thread.fatal_pending = False
         if self._held[thread].release is None:
             self._count_down(thread)

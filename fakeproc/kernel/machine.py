@@ -174,6 +174,8 @@ class Machine:
         self._last_number = 0
         """Numbers processes, mms and attachments, each as it comes."""
         self._in_vfork: dict[Thread, None] = {}
+        self._busy: dict[Thread, None] = {}
+        """The tasks that run or sleep uninterruptibly."""
         self._stopped: dict[Process, int] = {}
         """Who is stopped, with the signals that wait until it goes on, as a mask."""
         self.forks = 0
@@ -247,6 +249,10 @@ class Machine:
     def thread_count(self) -> int:
         """Tasks there are, zombies included (the total of loadavg)."""
         return len(self.processes) + len(self._other_threads)
+
+    def count_in_state(self, state: State) -> int:
+        """Return how many tasks run, or sleep uninterruptibly: one of these two."""
+        return sum(thread.state is state for thread in self._busy)
 
     def threads(self) -> Iterable[Thread]:
         """Return all tasks, process by process."""
@@ -344,7 +350,7 @@ class Machine:
         Those that sleep go first, then the reaper looks at what is left, and the task
         that was allocating goes last: it is busy in here until then.
         """
-        if request.memcg is not None and memcg_oom.charge_failed(request.memcg, request):
+        if request.memcg is not None and memcg_oom.charge_failed(self, request.memcg, request):
             self.last_verdict = Verdict(Outcome.ASLEEP, request.constraint)
             return self.last_verdict
         self._dying = []
@@ -401,12 +407,21 @@ class Machine:
 
     def settle(self, thread: Thread, awake: State = State.SLEEPING) -> None:
         """Give a task the state that follows from what it waits for; ``awake`` if nothing."""
-        if thread.hold.is_uninterruptible or thread.vfork_child is not None:
-            thread.state = State.DISK_SLEEP
+        waits = thread.vfork_child is not None or memcg_oom.is_waiting(thread)
+        if thread.hold.is_uninterruptible or waits:
+            self.set_state(thread, State.DISK_SLEEP)
         elif thread.process in self._stopped:
-            thread.state = State.STOPPED
+            self.set_state(thread, State.STOPPED)
         else:
-            thread.state = awake
+            self.set_state(thread, awake)
+
+    def set_state(self, thread: Thread, state: State) -> None:
+        """Change a task's state; nothing else does."""
+        thread.state = state
+        if state in (State.RUNNING, State.DISK_SLEEP):
+            self._busy[thread] = None
+        else:
+            self._busy.pop(thread, None)
 
     def _require_alive(self, thread: Thread) -> None:
         if not thread.alive:
@@ -498,7 +513,7 @@ class Machine:
             raise Refused(errno.EINVAL, "memcg=/: the root group has no limit.")
         before, memcg.limit_pages = memcg.limit_pages, pages
         if before is not None and (pages is None or pages > before):
-            memcg_oom.wake(memcg)
+            memcg_oom.wake(self, memcg)
 
     def set_oom_kill_disable(self, memcg: Memcg, *, on: bool) -> None:
         """Write memory.oom_control of version 1; EINVAL for the root."""
@@ -512,7 +527,7 @@ class Machine:
         """Let those who wait have the room that a process leaves."""
         for thread in process.threads:
             memcg_oom.stop_waiting(thread)
-        memcg_oom.wake(process.memcg)
+        memcg_oom.wake(self, process.memcg)
 
     # -- Creating tasks ------------------------------------------------------------
 
@@ -880,7 +895,7 @@ class Machine:
             if leader.alive:
                 self._exit_thread(leader)
             leader.exiting = False
-            leader.state = State.SLEEPING
+            self.settle(leader)
             leader.credentials = thread.credentials
             leader.comm = thread.comm
             self.place(leader, thread.placement)
@@ -893,13 +908,13 @@ class Machine:
         thread.exiting = True
         thread.fatal_pending = False
         self.holds.forget(thread)
-        thread.state = State.ZOMBIE
+        self.set_state(thread, State.ZOMBIE)
         oom.unmark_victim(thread)
         self._leave_mm(thread)
         self._stop_waiting(thread)
         memcg_oom.stop_waiting(thread)
         if process.mm is None:
-            memcg_oom.wake(process.memcg)
+            memcg_oom.wake(self, process.memcg)
         if not thread.is_leader:
             process.remove_thread(thread)
             del self._other_threads[thread.tid]

@@ -159,15 +159,14 @@ def render_uptime(machine: Machine) -> bytes:
 
 def render_loadavg(machine: Machine) -> bytes:
     """Return three averages, running and all tasks, and the last pid given out."""
-    running = sum(thread.state is State.RUNNING for thread in machine.threads())
-    return b"0.00 0.00 0.00 %d/%d %d\n" % (max(running, 1), machine.thread_count, machine.last_pid)
+    running = max(machine.count_in_state(State.RUNNING), 1)
+    return b"0.00 0.00 0.00 %d/%d %d\n" % (running, machine.thread_count, machine.last_pid)
 
 
 def render_stat(machine: Machine) -> bytes:
     """Return CPU times in ticks (all idle), boot time and task counters."""
     cpus = machine.hardware.cpus
     ticks = machine.now_ns * CLOCK_TICKS_PER_S // NS_PER_S
-    states = [thread.state for thread in machine.threads()]
     lines = [
         f"cpu  0 0 0 {ticks * cpus} 0 0 0 0 0 0",
         *(f"cpu{n} 0 0 0 {ticks} 0 0 0 0 0 0" for n in range(cpus)),
@@ -175,8 +174,8 @@ def render_stat(machine: Machine) -> bytes:
         f"ctxt {machine.forks}",
         f"btime {machine.hardware.boot_time_s}",
         f"processes {machine.forks}",
-        f"procs_running {max(states.count(State.RUNNING), 1)}",
-        f"procs_blocked {states.count(State.DISK_SLEEP)}",
+        f"procs_running {max(machine.count_in_state(State.RUNNING), 1)}",
+        f"procs_blocked {machine.count_in_state(State.DISK_SLEEP)}",
         "softirq 0 0 0 0 0 0 0 0 0 0 0",
     ]
     return ("\n".join(lines) + "\n").encode()

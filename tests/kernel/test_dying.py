@@ -32,7 +32,7 @@ assert ("4.4", *EARLY, *NO_DELAY, *DELAY) == PROFILE_NAMES
 def machine_of(kernel: str) -> Machine:
     """Return a machine with a large task, 100, and a small one, 101."""
     machine = Machine(KernelConfig(kernel), Hardware(ram_pages=65536), first_pid=100)
-    machine.spawn("large", sizes=sizes_for(anon_pages=1000, file_pages=50, shmem_pages=30))
+    machine.spawn("large", sizes=sizes_for(anon_pages=1000, file_pages=50, shmem_pages=64))
     machine.spawn("small", sizes=sizes_for(anon_pages=500))
     return machine
 
@@ -201,9 +201,9 @@ def test_it_takes_what_is_private(kernel: str) -> None:
     machine.advance(2 * S)
     sizes = victim.mm.sizes
     assert (sizes.anon_pages, sizes.file_pages, sizes.swap_entries) == (0, 0, 0)
-    assert (sizes.shmem_pages, sizes.pagetable_pages) == (30, tables)
+    assert (sizes.shmem_pages, sizes.pagetable_pages) == (64, tables)
     assert reaper_lines(machine) == [
-        "reaped process 100 (large), now anon-rss:0kB, file-rss:0kB, shmem-rss:120kB"
+        "reaped process 100 (large), now anon-rss:0kB, file-rss:0kB, shmem-rss:256kB"
     ]
     assert machine.oom_score(victim) == 0
 
@@ -326,7 +326,7 @@ def test_release_gives_back_the_state_that_there_was(hold: Hold) -> None:
     running, stopped = machine.process(100), machine.process(101)
     parent = machine.spawn("parent")
     machine.clone(parent.leader, CloneFlags(vm=True, vfork=True))
-    running.leader.state = State.RUNNING
+    machine.set_state(running.leader, State.RUNNING)
     machine.kill(machine.root, stopped, signal.SIGSTOP)
     before = {}
     for process in (running, stopped, parent):
@@ -466,7 +466,7 @@ def test_mrelease_takes_the_memory_of_who_is_dying(kernel: str) -> None:
     for _ in range(2):
         machine.process_mrelease(process)
     assert process.mm is not None
-    assert (process.mm.sizes.anon_pages, process.mm.sizes.shmem_pages) == (0, 30)
+    assert (process.mm.sizes.anon_pages, process.mm.sizes.shmem_pages) == (0, 64)
     assert not process.mm.hidden
     assert machine.log.render() == ""
 

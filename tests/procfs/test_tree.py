@@ -634,7 +634,7 @@ def test_an_exited_leader_and_its_living_thread(proc: Proc) -> None:
     ],
 )
 def test_states_in_words(proc: Proc, state: State, line: str) -> None:
-    proc.web.leader.state = state
+    proc.machine.set_state(proc.web.leader, state)
     assert proc.status(100)["State"] == line
     assert proc.stat(100)[1][1] == line[0]
 
