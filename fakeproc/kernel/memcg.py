@@ -84,6 +84,15 @@ class Memcg:
         if self.everybody is None:
             del self._members[process]
 
+    def is_below(self, root: Memcg) -> bool:
+        """Say whether this group is part of the tree of this root: it may have been removed."""
+        group = self
+        while group.parent is not None:
+            if group.parent.children.get(group.name) is not group:
+                return False
+            group = group.parent
+        return group is root
+
     def subtree(self) -> Iterator[Memcg]:
         """Walk this group and those below, each before its children."""
         yield self

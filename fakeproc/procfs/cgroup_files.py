@@ -57,12 +57,12 @@ class CgroupNode(File):
 
     def render(self) -> bytes:
         """Return the content."""
-        _require_there(self._memcg)
+        self._require_there()
         return self._row.render(self._session, self._memcg).encode(errors="surrogateescape")
 
     def store(self, caller: Caller, data: bytes) -> int:
         """Write; EINVAL where the file takes no writes (seen on 6.1).  ctl says why not."""
-        _require_there(self._memcg)
+        self._require_there()
         if self._row.store is None:
             raise Refused(errno.EINVAL)
         self._session.machine.require_running()
@@ -73,10 +73,10 @@ class CgroupNode(File):
             raise
         return len(data)
 
-
-def _require_there(memcg: Memcg) -> None:
-    if memcg.parent is not None and memcg.parent.children.get(memcg.name) is not memcg:
-        raise Refused(errno.ENODEV)
+    def _require_there(self) -> None:
+        """Refuse with ENODEV when the group has been removed, or the machine rebooted."""
+        if not self._memcg.is_below(self._session.machine.root_memcg):
+            raise Refused(errno.ENODEV)
 
 
 def _text(data: bytes) -> str:
@@ -87,9 +87,14 @@ def _text(data: bytes) -> str:
 class CgroupDirectory(Directory):
     """A group: its files, and the groups below it, which mkdir makes and rmdir removes."""
 
-    def __init__(self, session: Session, memcg: Memcg) -> None:
+    def __init__(self, session: Session, memcg: Memcg | None = None) -> None:
         self._session = session
-        self._memcg = memcg
+        self._group = memcg
+
+    @property
+    def _memcg(self) -> Memcg:
+        """The group; the root is that of whichever machine there is."""
+        return self._group or self._session.machine.root_memcg
 
     def attributes(self) -> Attributes:
         """Return root's 0755, and a link from each group below (seen on 6.1)."""

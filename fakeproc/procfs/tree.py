@@ -95,7 +95,7 @@ def _fixed_nodes(session: Session) -> _Static:
     }
     for name, control in CONTROL_FILES.items():
         files[f"{CONTROL_DIRECTORY}/{name}"] = control.node(session, control)
-    files[f"{CONTROL_DIRECTORY}/cgroup"] = CgroupDirectory(session, session.machine.root_memcg)
+    files[f"{CONTROL_DIRECTORY}/cgroup"] = CgroupDirectory(session)
     tree = _nest(files)
     return _Static({**tree, "self": _Self(), "thread-self": _ThreadSelf()})
 

@@ -128,3 +128,21 @@ def test_a_file_of_a_group_that_is_gone(mounted: Mounted) -> None:
         os.close(fd)
     with refused(errno.ENOENT):
         os.stat(path)
+
+
+def test_after_a_reboot_the_groups_are_the_new_machines(mounted: Mounted) -> None:
+    mounted.sh("mkdir fakeproc/cgroup/web").check_returncode()
+    held = os.open(mounted / "fakeproc/cgroup/web/memory.max", os.O_RDWR)
+    mounted.control("reboot")
+    with refused(errno.ENODEV):
+        os.write(held, b"1M")
+    os.close(held)
+    script = """
+        cd fakeproc/cgroup
+        mkdir web db; echo 64M > web/memory.max; cat web/memory.max; rmdir web; ls
+    """
+    done = mounted.sh(script)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        *("67108864", "cgroup.procs", "db", "memory.oom_control", "memory.stat"),
+    ]
