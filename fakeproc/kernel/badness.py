@@ -70,6 +70,8 @@ def _why_never(profile: Profile, process: Process, thread: Thread | None) -> str
 def badness(profile: Profile, process: Process, totalpages: int, cpus: int) -> int | None:
     """Return the points of a thread group in pages, or None when it must never die.
 
+    Until 3.4 they are no pages but thousandths of the memory, 1 to 1000.
+
     ``totalpages`` is the memory that the OOM is about: RAM and swap, or a memcg's
     limit; ``cpus`` are those of the machine.  Never chosen are global init, kernel
     threads, groups without an mm, those at -1000, those whose mm is hidden (since 4.6),
@@ -78,11 +80,16 @@ def badness(profile: Profile, process: Process, totalpages: int, cpus: int) -> i
     thread = process.find_mm_thread()
     if thread is None or thread.mm is None or _why_never(profile, process, thread) is not None:
         return None
-    points = counted_pages(profile, thread.mm.sizes, cpus)
+    points, adj = counted_pages(profile, thread.mm.sizes, cpus), process.oom_score_adj
     # Removed in 4.17: root's processes were thought to be worth more.
     if profile.admin_discount_3pct and thread.credentials.capable(CAP_SYS_ADMIN):
-        points -= points * 3 // 100
-    points += process.oom_score_adj * (totalpages // 1000)
+        if profile.admin_discount_base == "all memory":
+            adj -= 30
+        else:
+            points -= points * 3 // 100
+    if profile.points_per_mille:
+        return min(max(points * 1000 // totalpages + adj, 1), 1000)
+    points += adj * (totalpages // 1000)
     # Since 5.9 points keep their sign, so that negative processes rank among themselves.
     return points if profile.badness_signed else max(points, 1)
 
@@ -93,8 +100,16 @@ def oom_score(profile: Profile, process: Process, totalpages: int, cpus: int) ->
     if points is None:
         return 0
     if profile.score_presentation == "x*1000/total":
-        return points * 1000 // totalpages
+        return logged_score(profile, points, totalpages)
     return _divide(1000 + _divide(points * 1000, totalpages), 3, times=2)
+
+
+def logged_score(profile: Profile, points: int, totalpages: int) -> int:
+    """Return the score of the line "Kill process", in thousandths of the memory (until 5.0)."""
+    if profile.points_per_mille:
+        return points
+    # In unsigned longs: the most points there are overflow, and the log shows it.
+    return points * 1000 % 2**64 // totalpages % 2**32
 
 
 def _divide(numerator: int, denominator: int, *, times: int = 1) -> int:

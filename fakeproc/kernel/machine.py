@@ -64,6 +64,9 @@ class Hardware:
     hostname: str = "fakeproc"
     present_pages: int = 0
     """RAM with what the kernel took at boot; 0: no more than ``ram_pages``."""
+    oversubscribed: bool = False
+    """The sizes of the tasks add up to more than there is, pages in more than one of them being
+    counted in each: nothing is refused for want of memory."""
     boot_time_s: int = 1_500_000_000
     """The wall clock at boot, in seconds since 1970 (btime)."""
     node_pages: tuple[int, ...] = ()
@@ -371,7 +374,10 @@ class Machine:
         """Return the memory that an OOM of this memcg is about: its limit and swap, or 1."""
         if memcg.limit_pages is None:
             return self.hardware.totalpages
-        return max(memcg.limit_pages + self.hardware.swap_pages, 1)
+        swap_pages = self.hardware.swap_pages
+        if memcg.swap_limit_pages is not None:
+            swap_pages = min(swap_pages, memcg.swap_limit_pages)
+        return max(memcg.limit_pages + swap_pages, 1)
 
     def sysrq_oom(self) -> Verdict:
         """Invoke it by hand (sysrq-f)."""
@@ -976,6 +982,8 @@ class Machine:
         problem = sizes.problem()
         if problem:
             raise Refused(errno.EINVAL, f"memory: {problem}.")
+        if self.hardware.oversubscribed:
+            return
         before = instead_of or _NO_MEMORY
         _require_free("memory", sizes.ram_pages - before.ram_pages, self.free_pages)
         _require_free("swap", sizes.swap_entries - before.swap_entries, self.free_swap_entries)

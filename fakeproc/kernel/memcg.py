@@ -38,6 +38,8 @@ class Memcg:
     parent: Memcg | None = None
     limit_pages: int | None = None
     """memory.max, or memory.limit_in_bytes; None: no limit."""
+    swap_limit_pages: int | None = None
+    """memory.swap.max, or what memory.memsw.limit_in_bytes leaves for swap; None: no limit."""
     oom_group: bool = False
     """memory.oom.group (since 4.19): all members die together."""
     children: dict[str, Memcg] = field(default_factory=dict)

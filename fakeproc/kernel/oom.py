@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fakeproc.kernel import gfp, oom_report
-from fakeproc.kernel.badness import OOM_SCORE_ADJ_MIN, badness
+from fakeproc.kernel.badness import OOM_SCORE_ADJ_MIN, badness, logged_score
 from fakeproc.kernel.dying import current_is_dying, will_free_mem
 from fakeproc.kernel.log import Level
 from fakeproc.kernel.memcg import Memcg
@@ -355,7 +355,7 @@ def select(machine: Machine, request: OomRequest) -> Selection:
     origins = [p for p in machine.oom_origins if p not in passed_over]
     if origins := [p for p in origins if is_candidate(machine, request, p)]:
         # Each overwrites the one before.
-        return Selection(max(origins, key=place_in(request)), ORIGIN_POINTS)
+        return Selection(max(origins, key=place_in(machine, request)), ORIGIN_POINTS)
     process = ranking(machine, request).first(lambda process: process not in passed_over)
     if process is None:
         return Selection()
@@ -418,7 +418,7 @@ def ranking(machine: Machine, request: OomRequest) -> Ranking:
     scope = _Scope(request.memcg, request.totalpages, request.nodemask, request.mems_allowed)
 
     def make() -> Ranking:
-        place_of = place_in(request)
+        place_of = place_in(machine, request)
         if _tie(machine, request) == "last":
             place_of = from_the_end(place_of)
         made = Ranking(machine.processes, partial(badness_in, machine, request), place_of)
@@ -450,24 +450,32 @@ def is_candidate(machine: Machine, request: OomRequest, process: Process) -> boo
     return is_eligible(machine.profile, request, process)
 
 
-def place_in(request: OomRequest) -> PlaceOf:
+def place_in(machine: Machine, request: OomRequest) -> PlaceOf:
     """Return what tells a process's place in the walk: by creation, or group by group."""
     if request.memcg is None:
         return lambda process: process.sequence
+    if machine.profile.memcg_walk == "all tasks":
+        within = set(request.memcg.subtree())
+        return lambda process: process.sequence if process.memcg in within else NO_CANDIDATE
     groups = {group: number for number, group in enumerate(request.memcg.subtree())}
 
     def place_of(process: Process) -> int:
         number = groups.get(process.memcg)
         return NO_CANDIDATE if number is None else number << 40 | process.attached
 
+    if machine.profile.memcg_walk == "newest first":
+        return from_the_end(place_of)
     return place_of
 
 
 def candidates(machine: Machine, request: OomRequest) -> Iterable[Process]:
     """Return the processes that the OOM is about, in the kernel's order."""
-    if request.memcg is not None:
-        return request.memcg.processes()
-    return machine.processes.values()
+    if request.memcg is None:
+        return machine.processes.values()
+    members = request.memcg.processes()
+    if machine.profile.memcg_walk == "as attached":
+        return members
+    return sorted(members, key=place_in(machine, request))
 
 
 def _found_as(machine: Machine, request: OomRequest, process: Process) -> Thread:
@@ -537,8 +545,7 @@ def _kill(
     verdict = Verdict(Outcome.KILLED, request.constraint, chosen.process, points)
     victim = chosen.process
     if machine.profile.child_sacrifice:
-        # In unsigned longs; the most points there are overflow, and the log shows it.
-        score = points * 1000 % 2**64 // request.totalpages % 2**32
+        score = logged_score(machine.profile, points, request.totalpages)
         machine.printk(
             Level.ERR,
             f"{message}: Kill process {chosen.tid} ({chosen.comm}) "

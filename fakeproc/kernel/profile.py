@@ -11,6 +11,7 @@ posted, its `Change` gives both values.
 """
 
 import errno
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -31,6 +32,9 @@ PATCHES = {
 """The series, by number."""
 
 _MERGED_IN: Version = (4, 8)
+
+OLDEST: Version = (2, 6)
+"""Whose reports can still be judged; a machine is mounted with 4.4 or later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,8 @@ class Profile:
     vfork_exempt: str
     hidden_mm_flag: str
     admin_discount_3pct: bool
+    admin_discount_base: str
+    points_per_mille: bool
     badness_signed: bool
     rss_in_batches: bool
     score_presentation: str
@@ -64,6 +70,7 @@ class Profile:
     scan_unit_memcg: str
     tie_global: str
     tie_memcg: str
+    memcg_walk: str
     memcg_of_mm_owner: bool
     eligible_in_badness: bool
     interleave_confines: bool
@@ -164,6 +171,10 @@ HISTORY: Mapping[str, tuple[Change, ...]] = {
         Change("SKIP", (4, 9)),
     ),
     "admin_discount_3pct": (Change(True), Change(False, (4, 17))),
+    # 778c14affaf9, "mm, oom: base root bonus on current usage".
+    "admin_discount_base": (Change("all memory", OLDEST), Change("own use", (3, 14))),
+    # a7f638f999ff, "mm, oom: normalize oom_score_adj to proportional scale only for userspace".
+    "points_per_mille": (Change(True, OLDEST), Change(False, (3, 5))),
     "badness_signed": (Change(False), Change(True, (5, 9))),
     "rss_in_batches": (Change(False), Change(True, (6, 2))),
     "score_presentation": (Change("x*1000/total"), Change("(1000+x)*2/3", (5, 9))),
@@ -176,6 +187,13 @@ HISTORY: Mapping[str, tuple[Change, ...]] = {
         Change("last", (5, 3)),
     ),
     "tie_memcg": (Change("first"), Change("last", (5, 3))),
+    # 9cbb78bb3143, "mm, memcg: introduce own oom handler to iterate only over its own threads":
+    # until then all tasks were walked.  Who joins a cgroup goes behind the others since 4.4.
+    "memcg_walk": (
+        Change("all tasks", OLDEST),
+        Change("newest first", (3, 6)),
+        Change("as attached", (4, 4)),
+    ),
     # A process counts as in the memcg to which its mm is charged: that of the mm's owner.
     "memcg_of_mm_owner": (Change(True), Change(False, (5, 3))),
     # ac311a14c682: until then the test of nodes was part of oom_badness, so that an OOM of a
@@ -315,6 +333,7 @@ _BASES: Mapping[str, _Base] = {
 }
 
 PROFILE_NAMES = tuple(_BASES)
+_VERSION_NAME = re.compile(r"(\d{1,3})\.(\d{1,3})")
 DEFAULT_PROFILE = "series"
 
 
@@ -340,23 +359,28 @@ class KernelConfig:
         patches: Mapping[int, bool] | None = None,
         switches: Mapping[str, Value] | None = None,
     ) -> None:
-        if base not in _BASES:
-            raise not_known("kernel", base, PROFILE_NAMES)
+        self._generation = self._find(base)
         self.base = base
         self._patches = dict(patches or {})
         self._switches = dict(switches or {})
         self.states = tuple(self._state(name) for name in HISTORY)
         self.profile = self._build()
 
+    @staticmethod
+    def _find(base: str) -> _Base:
+        if base not in _BASES:
+            raise not_known("kernel", base, PROFILE_NAMES)
+        return _BASES[base]
+
     def has_patch(self, number: int) -> bool:
         """Say whether this patch of the series is in."""
-        return self._patches.get(number, _BASES[self.base].patched)
+        return self._patches.get(number, self._generation.patched)
 
     def with_patch(self, number: int, *, on: bool) -> "KernelConfig":
         """Turn one of the six patches on or off."""
         if number not in PATCHES:
             raise Refused(errno.EINVAL, f"patch {number}: the series has patches 1 to 6.")
-        return KernelConfig(self.base, {**self._patches, number: on}, self._switches)
+        return type(self)(self.base, {**self._patches, number: on}, self._switches)
 
     def with_switch(self, name: str, text: str) -> "KernelConfig":
         """Set a single switch; an unknown name or value is refused with EINVAL."""
@@ -365,12 +389,12 @@ class KernelConfig:
         known = {render_value(value): value for value in _values(name)}
         if text not in known:
             raise Refused(errno.EINVAL, f"{name}={text}: accepted: {', '.join(known)}.")
-        return KernelConfig(self.base, self._patches, {**self._switches, name: known[text]})
+        return type(self)(self.base, self._patches, {**self._switches, name: known[text]})
 
     def _state(self, name: str) -> SwitchState:
         if name in self._switches:
             return SwitchState(name, self._switches[name], "set by hand")
-        base = _BASES[self.base]
+        base = self._generation
         current: Change = HISTORY[name][0]
         for change in HISTORY[name][1:]:
             if change.patch and not self.has_patch(change.patch):
@@ -385,9 +409,27 @@ class KernelConfig:
         return SwitchState(name, value, current.origin() + posted)
 
     def _build(self) -> Profile:
-        base = _BASES[self.base]
+        base = self._generation
         values: dict[str, Any] = {state.name: state.value for state in self.states}
         return Profile(name=self.base, version=base.version, release=base.release, **values)
+
+
+class AnyKernelConfig(KernelConfig):
+    """Also a release that has no name of its own, ``5.8`` or ``2.6``: what a log speaks of."""
+
+    @staticmethod
+    def _find(base: str) -> _Base:
+        version = _VERSION_NAME.fullmatch(base)
+        if base in _BASES or version is None:
+            return KernelConfig._find(base)
+        number = (int(version[1]), int(version[2]))
+        if number < OLDEST:
+            raise Refused(
+                errno.EINVAL,
+                f"kernel {base!r}: accepted are 2.6 and later, or a name of "
+                f"{', '.join(PROFILE_NAMES)}.",
+            )
+        return _Base(number, f"{base}.0", patched=number >= _MERGED_IN)
 
 
 def _values(name: str) -> list[Value]:

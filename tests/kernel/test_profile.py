@@ -118,20 +118,24 @@ LOG_AND_COUNTERS = {
 """What the log and the counters show (reference 7 and 8); tests/kernel/test_oom_report.py."""
 
 NOT_IN_THE_TABLE = LOG_AND_COUNTERS | {
+    "admin_discount_base",
     "eligible_in_badness",
     "gfp_names",
     "header_nodemask_form",
     "interleave_confines",
     "memcg_lets_dying_pass",
     "memcg_of_mm_owner",
+    "memcg_walk",
     "nofs_returns",
     "nofs_spares_memcg",
     "oom_adj_read_clamped",
+    "points_per_mille",
     "rss_in_batches",
     "sysrq_nobody_line",
 }
 """Found in the recordings of real kernels later (reference 13.1, and those of 6.18), or said
-in the text of the reference (5.1, 5.3) and by the patches that HISTORY names."""
+in the text of the reference (5.1, 5.3) and by the patches that HISTORY names, or found in
+reports of kernels before 4.4."""
 
 SERIES_SWITCHES = {
     1: {"write_needs_task_mm"},
