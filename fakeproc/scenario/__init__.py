@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Scenarios: a machine and its processes, written down in TOML."""
 
-from fakeproc.scenario.load import BUILTIN, load_scenario
+from fakeproc.scenario.load import BUILTIN, build, load_scenario
 
-__all__ = ("BUILTIN", "load_scenario")
+__all__ = ("BUILTIN", "build", "load_scenario")

@@ -30,7 +30,7 @@ from fakeproc.kernel.machine import (
     sizes_for,
 )
 from fakeproc.kernel.numa import MAX_NODES, PLACEMENT_KEYS
-from fakeproc.kernel.profile import KernelConfig
+from fakeproc.kernel.profile import AnyKernelConfig, KernelConfig
 from fakeproc.kernel.task import Credentials, MemorySizes, Process, Thread
 from fakeproc.units import SIZE_KEYS, parse_pages
 
@@ -51,7 +51,10 @@ _MACHINE_KEYS = {
     "cgroup_version": int,
     "uptime_s": int,
     "first_pid": int,
+    "oversubscribed": bool,
+    "switches": dict,
 }
+_MEMCG_KEYS = {"path": str, "limit": str, "swap_limit": str, "oom_group": bool}
 _PROCESS_KEYS = {
     "name": str,
     "pid": int,
@@ -65,6 +68,9 @@ _PROCESS_KEYS = {
     "vm": str,
     "vfork": bool,
     "kthread": bool,
+    "memcg": str,
+    "hidden": bool,
+    "oom_origin": bool,
     "process": list,
     **dict.fromkeys(PLACEMENT_KEYS, str),
     **dict.fromkeys(SIZE_KEYS, str),
@@ -84,7 +90,7 @@ def load_scenario(source: str | Path | None = None, config: KernelConfig | None 
         raise Refused(errno.EINVAL, f"{name}: is no TOML: {error}.") from None
     try:
         with paused_collector():
-            return _build(data, config)
+            return build(data, config)
     except Refused as refused:
         raise Refused(refused.error, f"{name}: {refused.why}") from None
 
@@ -115,8 +121,9 @@ def _read(source: str | Path | None) -> tuple[str, str]:
         raise Refused(errno.EINVAL, f"{source}: cannot be read: {why}.") from None
 
 
-def _build(data: Mapping[str, Any], config: KernelConfig | None) -> Machine:
-    _check(data, {"version": int, "machine": dict, "process": list}, "the file")
+def build(data: Mapping[str, Any], config: KernelConfig | None = None) -> Machine:
+    """Return the machine of a scenario as it is after the TOML has been read."""
+    _check(data, {"version": int, "machine": dict, "memcg": list, "process": list}, "the file")
     if data.get("version") != VERSION:
         raise Refused(errno.EINVAL, f"version = {data.get('version')}: accepted is {VERSION}.")
     table = data.get("machine", {})
@@ -128,18 +135,44 @@ def _build(data: Mapping[str, Any], config: KernelConfig | None) -> Machine:
         swap_pages=_pages(table, "swap", standard.swap_pages),
         cpus=_integer(table, "cpus", 1, 1024, standard.cpus),
         hostname=table.get("hostname", standard.hostname),
+        oversubscribed=table.get("oversubscribed", standard.oversubscribed),
     )
     machine = Machine(
-        config or KernelConfig(table.get("kernel", KernelConfig().base)),
+        config or _kernel(table),
         hardware,
         build=Build(cgroup_version=_integer(table, "cgroup_version", 1, 2, Build().cgroup_version)),
         first_pid=_integer(table, "first_pid", 3, 4_000_000, FIRST_PID),
     )
+    for memcg in data.get("memcg", []):
+        _add_memcg(machine, memcg)
     for process in data.get("process", []):
         _add(machine, None, process)
     machine.advance(_integer(table, "uptime_s", 0, 10**9, 0) * 1_000_000_000)
-    machine.boot_again = partial(_build, data, config)
+    machine.boot_again = partial(build, data, config)
     return machine
+
+
+def _kernel(table: Mapping[str, Any]) -> KernelConfig:
+    """Return the kernel of the file: a named one or, for a report, any release since 2.6."""
+    config: KernelConfig = AnyKernelConfig(table.get("kernel", KernelConfig().base))
+    for name, value in table.get("switches", {}).items():
+        config = config.with_switch(name, value if isinstance(value, str) else repr(value))
+    return config
+
+
+def _add_memcg(machine: Machine, table: object) -> None:
+    """Make a cgroup of the file."""
+    if not isinstance(table, dict):
+        raise Refused(errno.EINVAL, "memcg: accepted is a table, [[memcg]].")
+    path = table.get("path", "")
+    where = f"memcg {path!r}"
+    _check(table, _MEMCG_KEYS, where)
+    if not path.startswith("/") or not path.strip("/"):
+        raise Refused(errno.EINVAL, f"{where}: accepted is a path such as /web.")
+    memcg = machine.make_memcg(path)
+    memcg.limit_pages = _pages(table, "limit", None)
+    memcg.swap_limit_pages = _pages(table, "swap_limit", None)
+    memcg.oom_group = table.get("oom_group", False)
 
 
 def _add(machine: Machine, parent: Process | None, table: object) -> None:
@@ -177,6 +210,12 @@ def _create(machine: Machine, parent: Process | None, table: Mapping[str, Any]) 
     value = _integer(table, "oom_score_adj", -1000, 1000, None)
     if value is not None:
         machine.store_oom_score_adj(process.leader, machine.root, b"%d" % value)
+    if "memcg" in table:
+        machine.join_memcg(process, machine.memcg(table["memcg"]))
+    if table.get("hidden") and process.mm is not None:
+        machine.hide(process.mm)
+    if table.get("oom_origin"):
+        machine.set_oom_origin(process, True)
     return process
 
 
@@ -254,7 +293,7 @@ def _check(table: Mapping[str, Any], keys: Mapping[str, type], where: str) -> No
             )
 
 
-def _pages(table: Mapping[str, Any], key: str, default: int) -> int:
+def _pages(table: Mapping[str, Any], key: str, default: _Default) -> int | _Default:
     return parse_pages(table[key]) if key in table else default
 
 

@@ -1,0 +1,697 @@
+# SPDX-License-Identifier: MIT
+"""From the messages of the kernel to reports of the OOM killer.
+
+A report is printed in one order: who asked, the memory, the table of tasks, who is chosen, who
+is killed.  A line that belongs to an earlier part than the last one begins the next report.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from enum import IntEnum, StrEnum
+
+from fakeproc.report.lines import HEADER, ROW_START, Message, numeric_columns
+
+NO_LIMIT_KB = 9_007_199_254_740_000
+"""A limit from here on is none (PAGE_COUNTER_MAX in kB, or what 3.x printed)."""
+
+_LARGEST_PID = 4_194_303
+_LARGEST_PAGES = 2**36
+"""More than this, 256 TiB, no machine has: such a row is garbled."""
+
+
+class Scope(StrEnum):
+    """What was out of memory."""
+
+    GLOBAL = "global"
+    MEMCG = "memcg"
+    CPUSET = "cpuset"
+    MEMPOLICY = "mempolicy"
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A task as a line about it names it."""
+
+    pid: int
+    comm: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """A row of the table of tasks; sizes in pages of the machine that printed it."""
+
+    tid: int
+    """The thread whose row it is: the leader, or who is left of the group."""
+    tgid: int
+    uid: int
+    total_vm_pages: int
+    rss_pages: int
+    anon_pages: int
+    file_pages: int
+    shmem_pages: int
+    pte_pages: int
+    pmd_pages: int
+    pgtables_bytes: int
+    swap_entries: int
+    oom_score_adj: int
+    comm: str
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the report says about the memory in question; None where it says nothing."""
+
+    ram_pages: int | None = None
+    reserved_pages: int | None = None
+    swap_kb: int | None = None
+    managed_kb: dict[int, int] = field(default_factory=dict)
+    """The memory of each node, by the lines about its zones."""
+    memcg_limit_kb: int | None = None
+    memcg_memsw_limit_kb: int | None = None
+    memcg_swap_limit_kb: int | None = None
+    memcg_swap_used_kb: int = 0
+    page_kb: int = 4
+
+
+class Style(StrEnum):
+    """Ways of printing by which generations can be told apart, where none is named."""
+
+    OOM_ADJ = "oom_adj"
+    NO_SCORE_ADJ = "no oom_score_adj"
+    NR_PTES = "nr_ptes"
+    NR_PMDS = "nr_pmds"
+    PGTABLES = "pgtables_bytes"
+    RSS_SPLIT = "rss_anon"
+    WIDE_PID = "wide pid"
+    GFP_NAMES = "gfp names"
+    NODEMASK = "nodemask"
+    SUMMARY = "oom-kill:"
+    SACRIFICE = "Kill process"
+    KILLED_SHMEM = "shmem-rss"
+    KILLED_MESSAGE = "message: Killed process"
+    KILLED_PGTABLES = "pgtables:"
+    UID_OF_CPU_LINE = "UID: PID:"
+    SINCE_5_9 = "a line that 5.9 brought"
+    SINCE_6_1 = "a line that 6.1 brought"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One OOM as the log tells it."""
+
+    line_number: int
+    release: str | None
+    """The kernel, as printed in the report or before it."""
+    styles: frozenset[Style]
+    scope: Scope
+    memory: Memory
+    rows: tuple[TaskRow, ...]
+    allocating_comm: str | None = None
+    allocating_pid: int | None = None
+    order: int | None = None
+    gfp: str | None = None
+    nodemask: str | None = None
+    memcg_path: str | None = None
+    group_path: str | None = None
+    """The cgroup that was killed whole (memory.oom.group)."""
+    chosen: Named | None = None
+    killed: Named | None = None
+    also_killed: tuple[Named, ...] = ()
+    sharers: tuple[Named, ...] = ()
+    """Who was killed for sharing the victim's memory, by lines of kernels until 4.5."""
+    score: int | None = None
+    kills_allocating: bool = False
+    """vm.oom_kill_allocating_task, by the words of the kill."""
+    nobody: bool = False
+    """The log says that nobody could be killed."""
+    panic: str = ""
+    earlier_victims: frozenset[tuple[int, str]] = frozenset()
+    """Pid and name of those who were killed or reaped before, by the same log."""
+    complete: bool = True
+    """No row of the table is missing."""
+    missing: tuple[str, ...] = ()
+    """Which parts the log does not hold, in words."""
+
+    def row_of(self, task: Named | None) -> TaskRow | None:
+        """Return the row of a task; a thread without one has its group's, by name."""
+        if task is None:
+            return None
+        for row in self.rows:
+            if task.pid in (row.tid, row.tgid):
+                return row
+        if task is self.chosen and self.killed is not None and self.killed.comm == task.comm:
+            return self.row_of(self.killed)
+        return None
+
+
+# -- The lines ---------------------------------------------------------------------
+
+_INVOKED = re.compile(
+    r"^(?P<comm>.*?) ?invoked oom-killer: *(?:gfp_mask=(?P<gfp>0x[\da-fA-F]+(?:\([^)]*\))?))?"
+    r"(?:, *nodemask=(?P<nodemask>\(null\)|[\d,-]+?))?(?:, *order=(?P<order>-?\d+))?(?:,|$)"
+)
+_CPUSET = re.compile(r"^(?P<comm>\S.{0,15}?) cpuset=(?P<cpuset>\S+) mems_allowed=(?P<mems>[\d,-]+)")
+_CPU = re.compile(
+    r"(?:CPU: \d+ (?P<uid>UID: \d+ )?PID: (?P<pid>\d+) Comm: |Pid: (?P<old_pid>\d+), comm: )"
+    r"(?P<comm>.{1,16}?) (?:Kdump: loaded )?(?:Not tainted|Tainted: [A-Z() -]{1,60}?) *"
+    r"(?:\([\d.]\S+ #\S+|(?P<release>\d+\.\d+\S*))"
+)
+_LINUX_VERSION = re.compile(r"Linux version (\d+\.\d+\S*) ")
+_TASK_IN = re.compile(r"Task in (?P<task>\S+) killed as a result of limit of (?P<memcg>\S+)")
+_REACHED = re.compile(r"Memory limit reached of cgroup (?P<memcg>\S+)")
+_USAGE = re.compile(r"\b(memory\+swap|memory|swap): ?usage \d+ ?kB, limit (\d+) ?kB")
+_STATS = re.compile(r"Memory cgroup stats for (?P<memcg>.+?):(?: |$)")
+_STATS_SWAP = re.compile(r"\bswap:(\d+)KB")
+_MEM_INFO = re.compile(r"^Mem-Info:|^(?:active_anon|Active):\d+")
+_RAM = re.compile(r"\b(\d+) pages (?:of )?RAM\b")
+_RESERVED = re.compile(r"\b(\d+) (?:pages reserved|reserved pages)\b")
+_TOTAL_SWAP = re.compile(r"\bTotal swap *= *(\d+) ?kB")
+_BUDDY = re.compile(r"\b(?:DMA|DMA32|Normal|HighMem|Movable): \d+\*(\d+)kB\b")
+_ZONE = re.compile(r"(?:\bNode (\d+) )?\b(?:DMA|DMA32|Normal|HighMem|Movable) free:\d+kB")
+_MANAGED = re.compile(r"\bmanaged:(\d+)kB")
+_SUMMARY = re.compile(r"oom-kill: ?constraint=(?P<constraint>CONSTRAINT_[A-Z_]+)")
+_SUMMARY_TASK = re.compile(r",task=(?P<comm>.*?),pid=(?P<pid>\d+)")
+_SUMMARY_MEMCG = re.compile(r",oom_memcg=(?P<memcg>.*?)(?:,task_memcg=|,task=|$)")
+_KILL = re.compile(
+    r"(?P<message>[Oo]ut of memory|[Mm]emory cgroup out of memory|[Oo]ut of [Mm]emory \(\w+\)): "
+    r"[Kk]ill process (?P<pid>\d+) \((?P<comm>.*?)\)(?:,? score (?P<score>-?\d+)| or|$)"
+)
+_KILLED = re.compile(
+    r"(?:(?P<message>[Oo]ut of memory|[Mm]emory cgroup out of memory|[Oo]ut of memory \(\w+\)"
+    r"|Memory cgroup out of memory \(\w+\)): )?"
+    r"Killed process (?P<pid>\d+)(?:, UID \d+,?)? \((?P<comm>.*?)\)"
+    r"(?:,? (?:UID:? ?\d+,? )?(?P<sizes>(?:total-vm|vsz):.*)|\s*$)"
+)
+_SHARING = re.compile(r"Kill process (?P<pid>\d+) \((?P<comm>.*?)\) sharing same memory")
+_ALREADY_EXITING = re.compile(r"OOM victim (?P<pid>\d+) \((?P<comm>.*?)\) is already exiting")
+_REAPED = re.compile(r"oom_reaper: (?:reaped process |unable to reap pid:)(\d+) \((.*?)\)")
+_GROUP = re.compile(r"Tasks in (?P<memcg>\S.*) are going to be killed due to memory\.oom\.group")
+_NOBODY = re.compile(
+    r"(?:[Oo]ut of memory|Memory cgroup out of memory|[Oo]ut of memory:)"
+    r".{0,40}no killable process|deadlocked on memory"
+)
+_PANIC = re.compile(
+    r"Kernel panic - not syncing: (?P<why>.*(?:[Oo]ut of memory|panic_on_oom|deadlocked on).*)"
+)
+_LOST = re.compile(
+    r"callbacks suppressed|printk messages dropped|missed \d+ kernel messages"
+    r"|messages suppressed due to rate"
+)
+_CUT = re.compile(
+    r"^\W*(?:\.\.\.|…|\W*(?:snip|cut|trimmed|truncated|omitted|skipped|removed|shortened|more)\b)"
+    r".{0,60}$",
+    re.IGNORECASE,
+)
+_SINCE_5_9 = re.compile(r"^(?:workingset_refault_anon|percpu) \d|reserved_highatomic:")
+_SINCE_6_1 = re.compile(r"sec_pagetables[: ]\d")
+
+
+class _Part(IntEnum):
+    """The parts of a report, in their order."""
+
+    NOTHING = 0
+    HEAD = 1
+    MEMORY = 2
+    TABLE = 3
+    CHOICE = 4
+    KILL = 5
+
+
+@dataclass(slots=True)
+class _Table:
+    columns: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    has_header: bool = False
+    cut: bool = False
+
+
+class _Draft:
+    """A report that is being read."""
+
+    def __init__(self, line_number: int, earlier: frozenset[tuple[int, str]]) -> None:
+        self.line_number = line_number
+        self.earlier = earlier
+        self.part = _Part.NOTHING
+        self.styles: set[Style] = set()
+        self.release: str | None = None
+        self.invoked: re.Match[str] | None = None
+        self.asked: Named | None = None
+        self.mems_allowed: str | None = None
+        self.memory = Memory()
+        self.has_memory = False
+        self.buddy_page_kb = 0
+        self.memcg_path: str | None = None
+        self.table = _Table()
+        self.constraint = ""
+        self.summary: Named | None = None
+        self.kill: re.Match[str] | None = None
+        self.killed: list[re.Match[str]] = []
+        self.exiting: Named | None = None
+        self.sharers: list[Named] = []
+        self.group_path: str | None = None
+        self.nobody = False
+        self.panic = ""
+        self.lost = False
+
+    @property
+    def is_about_an_oom(self) -> bool:
+        """Say whether anything of it comes from the OOM killer; others print the memory too."""
+        spoken = self.invoked or self.summary or self.kill or self.killed or self.constraint
+        return bool(spoken or self.table.lines or self.table.has_header or self.nobody)
+
+
+def parse(messages: Iterable[Message]) -> list[Report]:
+    """Return the reports that the messages hold."""
+    reader = _Reader()
+    for message in messages:
+        reader.feed(message)
+    return reader.finish()
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self._reports: list[Report] = []
+        self._release: str | None = None
+        self._victims: set[tuple[int, str]] = set()
+        self._draft = _Draft(0, frozenset())
+
+    def feed(self, message: Message) -> None:
+        """Take in one message."""
+        text = message.text
+        if (reaped := _REAPED.search(text)) is not None:
+            self._victims.add((int(reaped[1]), reaped[2]))
+        elif (version := _LINUX_VERSION.search(text)) is not None:
+            self._release = version[1]
+        elif (row := ROW_START.search(text)) is not None:
+            self._part(message, _Part.TABLE).table.lines.append(text[row.start() :])
+        elif "pid" in text and (header := HEADER.search(text)) is not None:
+            self._take_header(message, text[header.start() :])
+        elif not self._take_kill(message) and not self._take_memory(message):
+            self._take_head(message)
+
+    def finish(self) -> list[Report]:
+        """Return what has been read."""
+        self._close()
+        return self._reports
+
+    def _part(self, message: Message, part: _Part) -> _Draft:
+        """Return the draft to which a line of this part belongs."""
+        if part < self._draft.part:
+            self._begin(message)
+        self._draft.part = part
+        return self._draft
+
+    def _begin(self, message: Message) -> None:
+        self._close()
+        self._draft = _Draft(message.line_number, frozenset(self._victims))
+
+    def _close(self) -> None:
+        draft = self._draft
+        if draft.is_about_an_oom:
+            self._release = draft.release or self._release
+            draft.release = self._release
+            report = _finished(draft)
+            self._reports.append(report)
+            killed = (report.killed, *report.also_killed)
+            self._victims |= {(task.pid, task.comm) for task in killed if task}
+        self._draft = _Draft(0, frozenset(self._victims))
+
+    def _take_header(self, message: Message, header: str) -> None:
+        if self._draft.table.lines:
+            self._begin(message)
+        table = self._part(message, _Part.TABLE).table
+        table.has_header = True
+        table.columns = numeric_columns(header)
+        if header.startswith("[  pid"):
+            self._draft.styles.add(Style.WIDE_PID)
+
+    def _take_kill(self, message: Message) -> bool:
+        """Take in a line of the choice or the kill."""
+        text = message.text
+        if (sharing := _SHARING.search(text)) is not None:
+            self._draft.sharers.append(_named(sharing))
+        elif (killed := _KILLED.search(text)) is not None:
+            self._take_killed(message, killed)
+        elif (kill := _KILL.search(text)) is not None:
+            if self._draft.kill or self._draft.killed:
+                self._begin(message)
+            self._part(message, _Part.CHOICE).kill = kill
+        elif (summary := _SUMMARY.search(text)) is not None:
+            self._take_summary(message, summary)
+        elif (exiting := _ALREADY_EXITING.search(text)) is not None:
+            if self._draft.group_path is None:
+                self._part(message, _Part.KILL).exiting = _named(exiting)
+        elif (group := _GROUP.search(text)) is not None:
+            self._part(message, _Part.KILL).group_path = group["memcg"]
+        elif (panic := _PANIC.search(text)) is not None:
+            draft = self._part(message, max(_Part.CHOICE, self._draft.part))
+            draft.panic = panic["why"]
+            draft.nobody |= _NOBODY.search(text) is not None
+        elif _NOBODY.search(text) is not None:
+            if self._draft.killed:
+                self._begin(message)
+            self._part(message, _Part.CHOICE).nobody = True
+        else:
+            return False
+        return True
+
+    def _take_killed(self, message: Message, killed: re.Match[str]) -> None:
+        if self._draft.killed and self._draft.group_path is None:
+            self._begin(message)
+        draft = self._part(message, _Part.KILL)
+        draft.killed.append(killed)
+        sizes = killed["sizes"] or ""
+        marks = {
+            Style.KILLED_MESSAGE: killed["message"] is not None,
+            Style.KILLED_SHMEM: "shmem-rss:" in sizes,
+            Style.KILLED_PGTABLES: "pgtables:" in sizes,
+        }
+        draft.styles |= {style for style, seen in marks.items() if seen}
+
+    def _take_summary(self, message: Message, summary: re.Match[str]) -> None:
+        if self._draft.constraint:
+            self._begin(message)
+        draft = self._part(message, _Part.CHOICE)
+        draft.styles.add(Style.SUMMARY)
+        draft.constraint = summary["constraint"]
+        if (memcg := _SUMMARY_MEMCG.search(message.text)) is not None:
+            draft.memcg_path = memcg["memcg"]
+        if (task := _SUMMARY_TASK.search(message.text)) is not None:
+            draft.summary = _named(task)
+
+    def _take_memory(self, message: Message) -> bool:
+        """Take in a line about the memory of the machine or of the cgroup."""
+        text = message.text
+        if (found := _TASK_IN.search(text) or _REACHED.search(text)) is not None:
+            self._part(message, _Part.MEMORY).memcg_path = found["memcg"]
+        elif (usage := _USAGE.search(text)) is not None:
+            kind = {"memory": "memcg_limit_kb", "memory+swap": "memcg_memsw_limit_kb"}
+            name = kind.get(usage[1], "memcg_swap_limit_kb")
+            self._set(message, **{name: int(usage[2])})
+        elif (stats := _STATS.search(text)) is not None:
+            draft = self._part(message, _Part.MEMORY)
+            draft.memcg_path = draft.memcg_path or stats["memcg"]
+            if (swap := _STATS_SWAP.search(text)) is not None:
+                used = max(draft.memory.memcg_swap_used_kb, int(swap[1]))
+                self._set(message, memcg_swap_used_kb=used)
+        elif _MEM_INFO.search(text):
+            self._part(message, _Part.MEMORY)
+        elif (ram := _RAM.search(text)) is not None:
+            self._set(message, ram_pages=int(ram[1]))
+        elif (reserved := _RESERVED.search(text)) is not None:
+            self._set(message, reserved_pages=int(reserved[1]))
+        elif (swap := _TOTAL_SWAP.search(text)) is not None:
+            self._set(message, swap_kb=int(swap[1]))
+        elif (zone := _ZONE.search(text)) is not None:
+            self._take_zone(message, int(zone[1] or 0))
+        elif (buddy := _BUDDY.search(text)) is not None:
+            self._part(message, _Part.MEMORY).buddy_page_kb = int(buddy[1])
+        else:
+            return False
+        return True
+
+    def _take_zone(self, message: Message, node: int) -> None:
+        draft = self._part(message, _Part.MEMORY)
+        managed = _MANAGED.search(message.text)
+        if managed is not None:
+            nodes = draft.memory.managed_kb
+            nodes[node] = nodes.get(node, 0) + int(managed[1])
+        if _SINCE_5_9.search(message.text):
+            draft.styles.add(Style.SINCE_5_9)
+
+    def _set(self, message: Message, **values: int) -> None:
+        draft = self._part(message, _Part.MEMORY)
+        draft.has_memory = True
+        draft.memory = replace(draft.memory, **values)  # type: ignore[arg-type]
+
+    def _take_head(self, message: Message) -> None:
+        """Take in a line from before the memory, or what only tells something by the way."""
+        text = message.text
+        if "invoked oom-killer" in text and (invoked := _INVOKED.search(text)) is not None:
+            self._begin(message)
+            draft = self._part(message, _Part.HEAD)
+            draft.invoked = invoked
+            if "(" in (invoked["gfp"] or ""):
+                draft.styles.add(Style.GFP_NAMES)
+            if invoked["nodemask"] is not None:
+                draft.styles.add(Style.NODEMASK)
+        elif "cpuset=" in text and (cpuset := _CPUSET.search(text)) is not None:
+            self._part(message, _Part.HEAD).mems_allowed = cpuset["mems"]
+        elif ("Comm: " in text or "comm: " in text) and (cpu := _CPU.search(text)) is not None:
+            self._take_cpu(message, cpu)
+        elif self._draft.part is _Part.TABLE and (_CUT.search(text) or _LOST.search(text)):
+            self._draft.table.cut = True
+        elif _LOST.search(text):
+            self._draft.lost = True
+        elif _SINCE_5_9.search(text):
+            self._draft.styles.add(Style.SINCE_5_9)
+        elif _SINCE_6_1.search(text):
+            self._draft.styles |= {Style.SINCE_5_9, Style.SINCE_6_1}
+
+    def _take_cpu(self, message: Message, cpu: re.Match[str]) -> None:
+        release = cpu["release"]
+        if self._draft.part > _Part.MEMORY:
+            # The stack of something else, on the same kernel.
+            self._release = release or self._release
+            return
+        draft = self._draft
+        if draft.part is _Part.NOTHING:
+            draft.line_number = message.line_number
+        draft.release = release or draft.release
+        draft.asked = Named(int(cpu["pid"] or cpu["old_pid"]), cpu["comm"])
+        if cpu["uid"]:
+            draft.styles.add(Style.UID_OF_CPU_LINE)
+
+
+def _named(match: re.Match[str]) -> Named:
+    return Named(int(match["pid"]), match["comm"])
+
+
+# -- From a draft to a report ------------------------------------------------------
+
+
+def _finished(draft: _Draft) -> Report:
+    rows, garbled = _rows(draft)
+    chosen, killed = _chosen_and_killed(draft, rows)
+    kill, killed_lines = draft.kill, draft.killed
+    invoked = draft.invoked
+    words = " ".join(m["message"] or "" for m in (kill, *killed_lines) if m is not None)
+    report = Report(
+        line_number=draft.line_number,
+        release=draft.release,
+        styles=frozenset(draft.styles | ({Style.SACRIFICE} if kill else set())),
+        scope=_scope(draft, words),
+        memory=replace(draft.memory, page_kb=_page_kb(draft, rows, killed)),
+        rows=tuple(rows),
+        allocating_comm=_allocating_comm(draft),
+        allocating_pid=draft.asked.pid if draft.asked and invoked else None,
+        order=int(invoked["order"]) if invoked and invoked["order"] else None,
+        gfp=invoked["gfp"] if invoked else None,
+        nodemask=invoked["nodemask"] if invoked else None,
+        memcg_path=draft.memcg_path,
+        group_path=draft.group_path,
+        chosen=chosen,
+        killed=killed,
+        also_killed=tuple(map(_named, killed_lines[1:])),
+        sharers=tuple(draft.sharers),
+        score=int(kill["score"]) if kill and kill["score"] else None,
+        kills_allocating="oom_kill_allocating_task" in words,
+        nobody=draft.nobody,
+        panic=draft.panic,
+        earlier_victims=draft.earlier,
+    )
+    row_lost = chosen is not None and report.row_of(chosen) is None
+    complete = not (
+        not rows or garbled or draft.table.cut or row_lost or not draft.table.has_header
+    ) and (draft.part > _Part.TABLE)
+    missing = _missing(draft, report, garbled=garbled, row_lost=row_lost)
+    return replace(report, complete=complete, missing=missing)
+
+
+def _missing(draft: _Draft, report: Report, *, garbled: int, row_lost: bool) -> tuple[str, ...]:
+    """Say which parts are not in the log."""
+    table = draft.table
+    ended = draft.part > _Part.TABLE
+    says = {
+        "the head (who asked for the memory)": draft.invoked is None,
+        "the memory (limits, RAM and swap)": not draft.has_memory,
+        "the table of tasks": not table.has_header and not report.rows,
+        "the head of the table, perhaps with rows": bool(report.rows) and not table.has_header,
+        "the rows of the table": table.has_header and not report.rows,
+        f"{garbled} rows of the table, which cannot be read": garbled > 0,
+        "rows of the table, where something was cut out": table.cut,
+        f"the row of {_spell(report.chosen)}": bool(report.rows) and row_lost,
+        "whatever comes behind the table, perhaps with rows": not ended and bool(report.rows),
+        "who was chosen and killed": not ended and not report.rows,
+        'the line "Killed process"': ended and not report.killed and not report.nobody
+        and not report.panic,
+        "messages that the kernel or the logger dropped": draft.lost,
+    }  # fmt: skip
+    return tuple(words for words, applies in says.items() if applies)
+
+
+def _spell(task: Named | None) -> str:
+    return f"{task.comm} ({task.pid})" if task else "nobody"
+
+
+def _allocating_comm(draft: _Draft) -> str | None:
+    if draft.invoked is None:
+        return draft.asked.comm if draft.asked and draft.part > _Part.NOTHING else None
+    comm = draft.invoked["comm"].strip()
+    asked = draft.asked.comm if draft.asked else ""
+    # What stood before the name and is no prefix that `lines` knows.
+    if asked and comm.endswith(asked):
+        return asked
+    return comm if len(comm.encode()) <= 15 else re.split(r"[\]:] +", comm)[-1][-15:]
+
+
+def _scope(draft: _Draft, words: str) -> Scope:
+    by_name = {"CONSTRAINT_CPUSET": Scope.CPUSET, "CONSTRAINT_MEMORY_POLICY": Scope.MEMPOLICY}
+    if draft.memcg_path is not None or "cgroup" in words or draft.memory.memcg_limit_kb is not None:
+        return Scope.MEMCG
+    if draft.constraint:
+        return Scope.MEMCG if "MEMCG" in draft.constraint else by_name.get(
+            draft.constraint, Scope.GLOBAL
+        )  # fmt: skip
+    nodemask = draft.invoked["nodemask"] if draft.invoked else None
+    # 4.9 prints the nodes that the cpuset allows, where there is no policy.
+    if nodemask in (None, "(null)", "0", draft.mems_allowed):
+        return Scope.GLOBAL
+    return Scope.MEMPOLICY
+
+
+def _chosen_and_killed(draft: _Draft, rows: list[TaskRow]) -> tuple[Named | None, Named | None]:
+    killed = _named(draft.killed[0]) if draft.killed else draft.exiting
+    if draft.kill is not None:
+        return _named(draft.kill), killed
+    chosen = draft.summary
+    known = {pid for row in rows for pid in (row.tid, row.tgid)}
+    # The end of the line may have been overwritten, and the number cut with it.
+    if chosen is None or (killed is not None and chosen.pid not in known and killed.pid in known):
+        chosen = killed
+    if chosen is not None:
+        leader = next((row for row in rows if row.tid == chosen.pid != row.tgid), None)
+        if leader is not None and draft.summary is None:
+            chosen = Named(leader.tgid, leader.comm)
+    return chosen, killed
+
+
+def _page_kb(draft: _Draft, rows: list[TaskRow], killed: Named | None) -> int:
+    """Return the size of a page: a size of the killed one is in kB and, in its row, in pages."""
+    if killed is not None and draft.killed:
+        row = next((row for row in rows if killed.pid in (row.tid, row.tgid)), None)
+        size = re.search(r"(?:total-vm|vsz):(\d+)kB", draft.killed[0]["sizes"] or "")
+        if row is not None and size is not None and row.total_vm_pages:
+            page_kb = round(int(size[1]) / row.total_vm_pages)
+            if page_kb in (4, 8, 16, 32, 64):
+                return page_kb
+    return draft.buddy_page_kb or 4
+
+
+# -- The table ---------------------------------------------------------------------
+
+_BY_COUNT = {
+    6: ["uid", "tgid", "total_vm", "rss", "cpu", "oom_adj"],
+    8: ["uid", "tgid", "total_vm", "rss", "nr_ptes", "nr_pmds", "swapents", "oom_score_adj"],
+    9: [
+        *("uid", "tgid", "total_vm", "rss", "nr_ptes", "nr_pmds", "nr_puds", "swapents"),
+        "oom_score_adj",
+    ],
+    10: [
+        *("uid", "tgid", "total_vm", "rss", "rss_anon", "rss_file", "rss_shmem"),
+        *("pgtables_bytes", "swapents", "oom_score_adj"),
+    ],
+}
+_SEVEN = ["uid", "tgid", "total_vm", "rss"]
+_STYLE_OF_COLUMN = {
+    "oom_adj": Style.OOM_ADJ,
+    "nr_ptes": Style.NR_PTES,
+    "nr_pmds": Style.NR_PMDS,
+    "pgtables_bytes": Style.PGTABLES,
+    "rss_anon": Style.RSS_SPLIT,
+}
+
+
+def _rows(draft: _Draft) -> tuple[list[TaskRow], int]:
+    """Return the rows of the table, each group once, and how many cannot be read."""
+    table = draft.table
+    columns = table.columns or _guess_columns(table.lines)
+    draft.styles |= {_STYLE_OF_COLUMN[name] for name in columns if name in _STYLE_OF_COLUMN}
+    if columns and "oom_score_adj" not in columns:
+        draft.styles.add(Style.NO_SCORE_ADJ)
+    rows: dict[int, TaskRow] = {}
+    garbled = 0
+    for line in table.lines:
+        row = _row(line, columns)
+        if row is None:
+            garbled += 1
+        else:
+            rows.setdefault(row.tgid, row)
+    return list(rows.values()), garbled
+
+
+def _row(line: str, columns: list[str]) -> TaskRow | None:
+    start = re.match(r"\[ *(\d+)\]", line)
+    words = line[start.end() :].split(None, len(columns)) if start else []
+    if start is None or not columns or len(words) < len(columns):
+        return None
+    try:
+        cell = dict(zip(columns, map(int, words[: len(columns)]), strict=True))
+    except ValueError:
+        return None
+    tid, rss = int(start[1]), cell.get("rss", 0)
+    tgid = cell.get("tgid", tid)
+    adj = cell.get("oom_score_adj", _score_adj(cell.get("oom_adj", 0)))
+    if not (0 < tid <= _LARGEST_PID and 0 < tgid <= _LARGEST_PID and -1000 <= adj <= 1000):
+        return None
+    sizes = [value for name, value in cell.items() if "adj" not in name and name != "uid"]
+    if any(not 0 <= value < _LARGEST_PAGES for value in sizes):
+        return None
+    split = "rss_anon" in cell
+    return TaskRow(
+        tid=tid,
+        tgid=tgid,
+        uid=cell.get("uid", 0) % 2**32,
+        total_vm_pages=cell.get("total_vm", 0),
+        rss_pages=rss,
+        anon_pages=cell["rss_anon"] if split else rss,
+        file_pages=cell.get("rss_file", 0),
+        shmem_pages=cell.get("rss_shmem", 0),
+        pte_pages=cell.get("nr_ptes", 0),
+        pmd_pages=cell.get("nr_pmds", 0) + cell.get("nr_puds", 0),
+        pgtables_bytes=cell.get("pgtables_bytes", 0),
+        swap_entries=cell.get("swapents", 0),
+        oom_score_adj=adj,
+        comm=words[len(columns)].strip() if len(words) > len(columns) else "",
+    )
+
+
+def _score_adj(oom_adj: int) -> int:
+    """Return a value of the legacy scale on the other one, where only that is printed."""
+    return 1000 if oom_adj == 15 else int(oom_adj * 1000 / 17)
+
+
+def _guess_columns(lines: list[str]) -> list[str]:
+    """Return the columns of a table whose head is cut off, by the numbers in its rows."""
+    numbers = []
+    for line in lines:
+        row = ROW_START.match(line)
+        if row is not None and line[row.end() :].strip():
+            numbers.append([int(word) for word in row[2].split()])
+    counts = [len(row) for row in numbers]
+    if not counts:
+        return []
+    count = max(set(counts), key=counts.count)
+    if count != 7:
+        return _BY_COUNT.get(count, [])
+    cells = [row for row in numbers if len(row) == 7]
+    if all(row[4] < 1024 and -17 <= row[5] <= 15 and abs(row[6]) <= 1000 for row in cells) and any(
+        (row[5] == -17) == (row[6] == -1000) for row in cells if row[5] or row[6]
+    ):
+        return [*_SEVEN, "cpu", "oom_adj", "oom_score_adj"]
+    if all(row[4] % 1024 == 0 for row in cells):
+        return [*_SEVEN, "pgtables_bytes", "swapents", "oom_score_adj"]
+    return [*_SEVEN, "nr_ptes", "swapents", "oom_score_adj"]
