@@ -31,6 +31,8 @@ from fakeproc.mount import (
 from fakeproc.procfs.clock import ClockMode
 from fakeproc.procfs.session import HidePid
 from fakeproc.procfs.tree import Procfs
+from fakeproc.report.command import explain_log
+from fakeproc.report.options import what_if
 from fakeproc.scenario import load_scenario
 
 EXIT_OK = 0
@@ -154,7 +156,8 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     explain = commands.add_parser(
         "explain",
         help="show whom the OOM killer would choose now, and why not the others",
-        epilog="example: fakeproc explain --json /tmp/proc nodemask=0",
+        epilog="examples: fakeproc explain --json /tmp/proc nodemask=0; "
+        "journalctl -k | fakeproc explain --dmesg - --set postgres=-900",
     )
     _add_mountpoint(explain)
     _add_allocation(explain)
@@ -166,7 +169,32 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         const="explain-kernels",
         help="show what every kernel would do, and which patch or version makes the difference",
     )
+    _add_dmesg(explain)
     explain.set_defaults(run=_explain, file="explain")
+
+
+def _add_dmesg(explain: argparse.ArgumentParser) -> None:
+    """Add what explains a kernel log instead of a mount."""
+    log = explain.add_argument_group("a kernel log instead of a mount")
+    log.add_argument(
+        "--dmesg", metavar="FILE", help="explain the OOM reports in a log (-: standard input)"
+    )
+    log.add_argument(
+        "--set", action="append", default=[], metavar="TASK=VALUE", dest="changes",
+        help="what if oom_score_adj had been VALUE: of all tasks of a name, or of a pid; "
+        "may be repeated",
+    )  # fmt: skip
+    log.add_argument("--ram", metavar="SIZE", help="what if the machine had this much RAM")
+    log.add_argument("--swap", metavar="SIZE", help="what if it had this much swap")
+    log.add_argument("--limit", metavar="SIZE", help="what if the cgroup had this limit")
+    log.add_argument(
+        "--kernel", metavar="NAME", help="by the rules of which kernel: 2.6 to 6.18, or a name"
+    )
+    log.add_argument("--report", type=int, metavar="N", help="only the Nth report of the log")
+    log.add_argument(
+        "--to-scenario", nargs="?", const="-", metavar="OUT",
+        help="write the report as a scenario to mount (default: to standard output)",
+    )  # fmt: skip
 
 
 def _add_allocation(parser: argparse.ArgumentParser) -> None:
@@ -270,6 +298,39 @@ def _show(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _explain(arguments: argparse.Namespace) -> int:
+    if arguments.dmesg is not None:
+        return _explain_log(arguments)
+    for name in ("changes", "ram", "swap", "limit", "kernel", "report", "to_scenario"):
+        if getattr(arguments, name) not in (None, []):
+            option = {"changes": "set"}.get(name, name.replace("_", "-"))
+            raise MountError(f"--{option}: goes with --dmesg FILE only.")
+    return _explain_mount(arguments)
+
+
+def _explain_log(arguments: argparse.Namespace) -> int:
+    if arguments.mountpoint is not None or arguments.options:
+        beside = " ".join(map(str, filter(None, (arguments.mountpoint, *arguments.options))))
+        raise MountError(f"{beside}: means nothing beside --dmesg; name a mount or a log.")
+    if arguments.file != "explain":
+        raise MountError("--kernels: means nothing beside --dmesg; --kernel NAME is one of them.")
+    options = what_if(
+        arguments.changes,
+        ram=arguments.ram,
+        swap=arguments.swap,
+        limit=arguments.limit,
+        kernel=arguments.kernel,
+    )
+    explain_log(
+        arguments.dmesg,
+        options,
+        number=arguments.report,
+        as_json=arguments.json,
+        scenario=arguments.to_scenario,
+    )
+    return EXIT_OK
+
+
 def _log(arguments: argparse.Namespace) -> int:
     path = _find(arguments.mountpoint)
     shown = _read_control(path, "kmsg").splitlines(keepends=True)
@@ -307,7 +368,7 @@ def _trigger(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _explain(arguments: argparse.Namespace) -> int:
+def _explain_mount(arguments: argparse.Namespace) -> int:
     """Ask through one descriptor, so that nobody else is asked the same."""
     path = _find(arguments.mountpoint)
     file = path / "fakeproc" / f"{arguments.file}{'.json' if arguments.json else ''}"

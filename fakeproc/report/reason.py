@@ -43,6 +43,25 @@ def reason_for(judgement: Judgement, presumed: Collection[int], total: Total) ->
     return _why_not(judgement, presumed)
 
 
+def reason_of_change(judgement: Judgement) -> str:
+    """Say why somebody would be chosen under other circumstances than the logged ones."""
+    if judgement.predicted is None:
+        return "No task of the table could be killed."
+    row = judgement.report.row_of(judgement.logged)
+    logged = judgement.candidate(row.tgid) if row is not None else None
+    notes = [_why_chosen(judgement)]
+    if logged is not None and logged.process is not judgement.predicted:
+        has = _points(judgement.machine.profile, logged.points) if logged.points else "no points"
+        why = f" ({logged.why_not})" if logged.why_not else ""
+        notes.append(f"{spell(logged.process)} would have had {has}{why}.")
+    if judgement.machine.profile.child_sacrifice:
+        notes.append(
+            "Until 5.0 a child of the chosen one may die in its place; a report does not say "
+            "whose child a task is."
+        )
+    return " ".join(notes)
+
+
 def _why_nobody(judgement: Judgement, presumed: Collection[int]) -> str:
     if judgement.predicted is None:
         return "Nobody could be killed: every task of the table is out of the running."
@@ -106,14 +125,12 @@ def _why_of_equals(judgement: Judgement, first: Candidate, count: int) -> str:
     else:
         what = f"{count} tasks have {_points(profile, first.points)} each"
     wins = profile.tie_memcg if memcg else profile.tie_global
-    order = "in order of creation"
+    order = "in the order of creation"
     if memcg and profile.memcg_walk == "newest first":
-        order = "of the cgroup, which is walked newest first"
+        order = "of the cgroup, walked from the newest on,"
     elif memcg and profile.memcg_walk == "as attached":
-        order = "of the cgroup, in the order in which they joined it"
-    whole = " all" if count == len(judgement.explanation.ranking) else " the most points:"
-    lead = f"{spell(first.process)} won a tie:{' ' if whole == ' all' else whole + ' '}"
-    return f"{lead}{what}, and of equals the {wins} one {order} wins."
+        order = "in the order in which they joined the cgroup"
+    return f"{spell(first.process)} won a tie: {what}, and of equals the {wins} one {order} wins."
 
 
 def _breakdown(judgement: Judgement, candidate: Candidate) -> str:
@@ -135,6 +152,8 @@ def _breakdown(judgement: Judgement, candidate: Candidate) -> str:
     rest = candidate.points - counted
     if not process.oom_score_adj and rest:
         return f"{candidate.points}: {counted} pages of memory less {-rest}, the discount of root"
+    if not process.oom_score_adj:
+        return f"{counted} pages of memory + 0 for oom_score_adj 0"
     sign = "+" if rest >= 0 else "-"
     return (
         f"{candidate.points}: {counted} pages of memory {sign} {abs(rest)} for oom_score_adj "
@@ -175,6 +194,8 @@ def _assumed(judgement: Judgement, total: Total) -> list[str]:
         )
     if judgement.machine.profile.admin_discount_3pct and not given.root_is_admin:
         notes.append("Root lacks CAP_SYS_ADMIN here, as in a container: it has no discount.")
+    if given.total.pages == total.pages and total.lowest == 1 and _matters(report):
+        notes.append(f"That hangs on the total: {total.warning}.")
     if given.total.pages != total.pages:
         by = "by the logged score" if report.score is not None else "for the log to be right"
         notes.append(
@@ -208,7 +229,6 @@ def _why_not(judgement: Judgement, presumed: Collection[int]) -> str:
         )
     first = judgement.candidate(predicted.pid)
     most = (first.points if first else None) or 0
-    profile = judgement.machine.profile
     gap = most - candidate.points
     lead = (
         f"By the table {spell(predicted)} has the most points, {most}; {name}, which was "
@@ -227,13 +247,9 @@ def _why_not(judgement: Judgement, presumed: Collection[int]) -> str:
             "whose memory is reaped and hidden already, though the table still lists them; of the "
             f"others {name} has the most points."
         )
-    if profile.admin_discount_3pct and row.uid:
-        return (
-            f"{lead}. The report does not bear out the choice by the rules of "
-            f"{judgement.rules.name}; the rows may have changed after it."
-        )
     return (
-        f"{lead}. The report does not bear out the choice by the rules of {judgement.rules.name}."
+        f"{lead}. The report does not bear out the choice by the rules of {judgement.rules.name}; "
+        "the rows may have changed after it, or the kernel is not quite that one."
     )
 
 
@@ -266,7 +282,8 @@ def warnings_of(
 
 def _matters(report: Report) -> bool:
     """Say whether the total decides anything: it weighs oom_score_adj."""
-    return any(row.oom_score_adj not in (0, -1000) for row in report.rows) or bool(report.score)
+    weighed = any(row.oom_score_adj not in (0, -1000) for row in report.rows)
+    return weighed or report.score is not None
 
 
 # -- Names -------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from fakeproc.kernel.task import Process
 from fakeproc.report.generation import Rules
 from fakeproc.report.judgement import Judgement
 from fakeproc.report.parse import Report
-from fakeproc.report.reason import reason_for, warnings_of
+from fakeproc.report.reason import reason_for, reason_of_change, warnings_of
 from fakeproc.report.rebuild import Circumstances, is_swapoff, machine_of
 from fakeproc.report.total import MOST_PAGES, Total, total_of
 
@@ -42,8 +42,7 @@ def judge(report: Report, rules: Rules) -> Judgement:
 def judge_changed(base: Judgement, report: Report, rules: Rules, given: Circumstances) -> Judgement:
     """Say whom they would choose under other circumstances, those of ``base`` but for options."""
     judgement = _judged(report, rules, given)
-    reason = reason_for(judgement, frozenset(), given.total)
-    return replace(judgement, reason=reason, warnings=base.warnings)
+    return replace(judgement, reason=reason_of_change(judgement), warnings=base.warnings)
 
 
 def _judged(report: Report, rules: Rules, given: Circumstances) -> Judgement:
