@@ -156,7 +156,7 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     explain = commands.add_parser(
         "explain",
         help="show whom the OOM killer would choose now, and why not the others",
-        epilog="examples: fakeproc explain --json /tmp/proc nodemask=0; "
+        epilog="example: fakeproc explain --json /tmp/proc nodemask=0; or: "
         "journalctl -k | fakeproc explain --dmesg - --set postgres=-900",
     )
     _add_mountpoint(explain)

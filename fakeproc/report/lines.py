@@ -26,21 +26,27 @@ _WORDS = (
 )  # fmt: skip
 _ROW_BYTES = re.compile(rb"\[ *\d{1,10}\] +\d{1,10} +\d{1,10} +\d{1,12} ")
 
-_DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
-_MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+_WORD = r"[^\W\d_]{2,9}\.?"
+"""A day or a month, of any language."""
 _CLOCK = r"\d\d?:\d\d:\d\d(?:[.,]\d{1,9})?"
-_ISO = rf"\d{{4}}[-/]\d\d[-/]\d\d[T ]{_CLOCK}(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?"
+_ISO = rf"\d{{4}}[-/]\d\d[-/]\d\d[T ]{_CLOCK}(?: ?(?:Z|[A-Z]{{3,4}}|[+-]\d\d:?\d\d))?"
 _STAMPS = (
     r"<\d{1,3}>",
     r"\[ *\d{1,10}\.\d{1,9}\]",
     r"\[ *[TC]\d{1,10}\]",
-    rf"\[?{_DAY},? {_MONTH} {{1,2}}\d{{1,2}} {_CLOCK}(?: [A-Z]{{3,4}})?(?: \d{{4}})?\]?",
-    rf"{_MONTH} {{1,2}}\d{{1,2}},?(?: \d{{4}})?,? {_CLOCK}(?: \d{{4}})?",
-    rf"\[?{_ISO}\]?",
-    rf"\[?{_CLOCK}\]?",
+    rf"1 {_ISO} \S{{1,255}} \S{{1,48}} \S{{1,128}} \S{{1,32}} (?:-|\[[^\]]{{0,500}}\])",
+    rf"\[[^\[\]]{{0,24}}{_CLOCK}[^\[\]]{{0,12}}\]",
+    rf"(?:{_WORD},? )?{_WORD} {{1,2}}\d{{1,2}},?(?: \d{{4}})?,? {_CLOCK}"
+    r"(?: [A-Z]{3,4})?(?: \d{4})?",
+    rf"(?:{_WORD},? )?\d{{1,2}}\.? {_WORD}(?: \d{{4}})? {_CLOCK}",
+    rf"(?:{_WORD} )?{_ISO}",
+    r"\d{10}\.\d{1,6}(?= \S{1,80} kernel)",
+    r"MESSAGE=",
+    r"std(?:out|err) [FP] ",
+    rf"{_CLOCK}(?= )",
     r"\d{1,3},\d{1,12},\d{1,16},[^;]{1,40};",
     r"(?:kern|user) {0,3}[:.] {0,3}\w{3,7} {0,3}:?",
-    r"(?:[\w.:@-]{1,80} )?kernel(?:\[\d{1,10}\])?: ?",
+    r"(?:[\w.:@-]{1,80} )?kernel(?:\[[^\]]{1,20}\])?: ?",
     r"[\w.-]{1,80}:? (?=\[ *\d{1,10}\.\d{1,9}\])",
 )
 _STAMP = re.compile("|".join(_STAMPS))
@@ -122,12 +128,13 @@ ROW_START = re.compile(r"\[ *(\d{1,10})\]((?: +-?\d{1,20})+)(?: |$)")
 _ENDINGS = (
     (HEADER, re.compile(r"\bname\b")),
     (re.compile(r"invoked oom-killer:"), re.compile(r"oom_\w*adj=-?\d+|oomkilladj=-?\d+")),
-    (re.compile(r"Killed process \d+"), re.compile(r"file-rss:\d+|\)$")),
+    (re.compile(r"Killed process \d+"), re.compile(r"(?:anon|file)-rss:\d+kB$|file-rss:\d+|\)$")),
     (re.compile(r"[Kk]ill process \d+"), re.compile(r"score -?\d+|sharing same")),
     (re.compile(r"Task in \S+"), re.compile(r"as a result of limit of \S")),
     (re.compile(r"oom-kill:constraint="), re.compile(r"pid=\d")),
     (re.compile(r"\b(?:memory|swap): usage"), re.compile(r"limit \d+kB")),
 )
+_SIZES = re.compile(r"(?:total-vm|anon-rss|file-rss|shmem-rss|UID|pgtables|oom_score_adj):\d")
 _MOST_PARTS = 3
 
 
@@ -143,14 +150,13 @@ def _joined(found: Iterable[Message]) -> Iterator[Message]:
             return
         message = waiting.popleft()
         text, parts = message.text, 0
-        while _lacks_end(text, columns) and parts < len(waiting) and _continues(waiting[parts]):
+        while parts < len(waiting) and _wants(text, waiting[parts], columns):
             text = f"{text} {waiting[parts].text}"
             parts += 1
-            if not _lacks_end(text, columns):
-                message = Message(message.line_number, text, message.stamped)
-                for _ in range(parts):
-                    waiting.popleft()
-                break
+        if parts and not _lacks_end(text, columns):
+            message = Message(message.line_number, text, message.stamped)
+            for _ in range(parts):
+                waiting.popleft()
         if (header := HEADER.search(message.text)) is not None:
             columns = len(numeric_columns(message.text[header.start() :]))
         yield message
@@ -162,6 +168,15 @@ def numeric_columns(header: str) -> list[str]:
     return words[: words.index("name")] if "name" in words else words
 
 
+def _wants(text: str, message: Message, columns: int) -> bool:
+    """Say whether a line goes on in this message."""
+    if message.stamped:
+        return False
+    if _SIZES.match(message.text):
+        return "Killed process" in text
+    return _lacks_end(text, columns) and _continues(message)
+
+
 def _lacks_end(text: str, columns: int) -> bool:
     row = ROW_START.search(text)
     if row is not None:
@@ -171,6 +186,7 @@ def _lacks_end(text: str, columns: int) -> bool:
 
 
 def _continues(message: Message) -> bool:
-    if message.stamped or ROW_START.search(message.text):
+    """Say whether it is no beginning of its own."""
+    if ROW_START.search(message.text):
         return False
     return not any(start.search(message.text) for start, _ in _ENDINGS)

@@ -187,7 +187,7 @@ _KILLED = re.compile(
 )
 _SHARING = re.compile(r"Kill process (?P<pid>\d+) \((?P<comm>.*?)\) sharing same memory")
 _ALREADY_EXITING = re.compile(r"OOM victim (?P<pid>\d+) \((?P<comm>.*?)\) is already exiting")
-_REAPED = re.compile(r"oom_reaper: (?:reaped process |unable to reap pid:)(\d+) \((.*?)\)")
+_REAPED = re.compile(r"oom_reaper: (?:reaped process |unable to reap pid:)(\d+) \((.*?)\)(?:,|$)")
 _GROUP = re.compile(r"Tasks in (?P<memcg>\S.*) are going to be killed due to memory\.oom\.group")
 _NOBODY = re.compile(
     r"(?:[Oo]ut of memory|Memory cgroup out of memory|[Oo]ut of memory:)"
@@ -201,8 +201,9 @@ _LOST = re.compile(
     r"|messages suppressed due to rate"
 )
 _CUT = re.compile(
-    r"^\W*(?:\.\.\.|…|\W*(?:snip|cut|trimmed|truncated|omitted|skipped|removed|shortened|more)\b)"
-    r".{0,60}$",
+    r"^\W{0,9}(?:\.\.|…)|^[\[(<{].{0,60}[\])>}]$"
+    r"|^\W{0,9}(?:snip|cut|trimmed|truncated|omitted|skipped|removed|shortened|etc)\b"
+    r"|\b(?:more|other) (?:rows|lines|processes|tasks)\b",
     re.IGNORECASE,
 )
 _SINCE_5_9 = re.compile(r"^(?:workingset_refault_anon|percpu) \d|reserved_highatomic:")
@@ -545,7 +546,8 @@ def _allocating_comm(draft: _Draft) -> str | None:
     # What stood before the name and is no prefix that `lines` knows.
     if asked and comm.endswith(asked):
         return asked
-    return comm if len(comm.encode()) <= 15 else re.split(r"[\]:] +", comm)[-1][-15:]
+    words = comm.split()
+    return comm if len(comm.encode()) <= 15 else words[-1][-15:] if words else None
 
 
 def _scope(draft: _Draft, words: str) -> Scope:

@@ -315,7 +315,10 @@ def why_refused(path: Path) -> str:
     return refused.value.why.removeprefix(f"{path}: ")
 
 
-MACHINE_KEYS = "ram, nodes, swap, cpus, hostname, kernel, cgroup_version, uptime_s, first_pid"
+MACHINE_KEYS = (
+    "ram, nodes, swap, cpus, hostname, kernel, cgroup_version, uptime_s, first_pid, "
+    "oversubscribed, switches"
+)
 
 
 @pytest.mark.parametrize(
