@@ -18,11 +18,11 @@ from dataclasses import dataclass
 _LONGEST_LINE = 16_384
 _LONGEST_JSON = 4 * 1024**2
 _NEAR_LINES = 400
-"""How far behind something of interest a line may still belong to the same report."""
+"""How far from something of interest a line may still belong to the same report."""
 
 _WORDS = (
     b"oom", b"Kill", b"kill", b"Out of memory", b"out of memory", b"Mem-Info", b" RAM", b"swap",
-    b"tgid", b"memory: usage", b"Memory cgroup", b"Linux version", b"mems_allowed", b"omm: ",
+    b"tgid", b"memory: usage", b"Memory cgroup", b"Linux version",
 )  # fmt: skip
 _ROW_BYTES = re.compile(rb"\[ *\d{1,10}\] +\d{1,10} +\d{1,10} +\d{1,12} ")
 
@@ -74,14 +74,21 @@ def messages(log: Iterable[bytes]) -> Iterator[Message]:
 
 def _relevant(log: Iterable[bytes]) -> Iterator[Message]:
     last_of_interest = -_NEAR_LINES
+    before = deque[tuple[int, bytes]](maxlen=_NEAR_LINES)
     for number, line in enumerate(log, 1):
         if any(word in line for word in _WORDS) or (b"]" in line and _ROW_BYTES.search(line)):
             last_of_interest = number
-        elif number - last_of_interest > _NEAR_LINES:
+        elif len(line) > _LONGEST_LINE:
             continue
-        for text in _LINE_ENDS.split(_decode(line)):
-            if text.strip():
-                yield _message(number, text)
+        before.append((number, line))
+        while before and number - last_of_interest <= _NEAR_LINES:
+            yield from _messages_of(*before.popleft())
+
+
+def _messages_of(number: int, line: bytes) -> Iterator[Message]:
+    for text in _LINE_ENDS.split(_decode(line)):
+        if text.strip():
+            yield _message(number, text)
 
 
 def _decode(line: bytes) -> str:

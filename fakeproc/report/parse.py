@@ -142,8 +142,9 @@ class Report:
         for row in self.rows:
             if task.pid in (row.tid, row.tgid):
                 return row
-        if task is self.chosen and self.killed is not None and self.killed.comm == task.comm:
-            return self.row_of(self.killed)
+        killed = self.killed
+        if killed is not None and killed.pid != task.pid and killed.comm == task.comm:
+            return next((row for row in self.rows if killed.pid in (row.tid, row.tgid)), None)
         return None
 
 
@@ -529,6 +530,8 @@ def _missing(draft: _Draft, report: Report, *, garbled: int, row_lost: bool) -> 
         "who was chosen and killed": not ended and not report.rows,
         'the line "Killed process"': ended and not report.killed and not report.nobody
         and not report.panic,
+        "the panic that follows": report.nobody and not report.panic
+        and report.scope is Scope.GLOBAL and report.order != -1,
         "messages that the kernel or the logger dropped": draft.lost,
     }  # fmt: skip
     return tuple(words for words, applies in says.items() if applies)

@@ -97,8 +97,8 @@ def _why_chosen(judgement: Judgement) -> str:
         return f"{name} asked for the memory, and vm.oom_kill_allocating_task is set."
     if predicted.oom_origin:
         return (
-            f"{name} is an OOM origin: swapoff takes memory on behalf of others, and is chosen "
-            "before all of them, whatever its size."
+            f"{name} is in swapoff(2): swapoff is an OOM origin and taken before all others, "
+            "whatever its size."
         )
     ranking = judgement.explanation.ranking
     first = judgement.candidate(predicted.pid)
