@@ -29,8 +29,9 @@ from fakeproc.kernel.machine import (
     default_sizes,
     sizes_for,
 )
+from fakeproc.kernel.memcg import Memcg
 from fakeproc.kernel.numa import MAX_NODES, PLACEMENT_KEYS
-from fakeproc.kernel.profile import AnyKernelConfig, KernelConfig
+from fakeproc.kernel.profile import AnyKernelConfig, KernelConfig, render_value
 from fakeproc.kernel.task import Credentials, MemorySizes, Process, Thread
 from fakeproc.units import SIZE_KEYS, parse_pages
 
@@ -156,7 +157,7 @@ def _kernel(table: Mapping[str, Any]) -> KernelConfig:
     """Return the kernel of the file: a named one or, for a report, any release since 2.6."""
     config: KernelConfig = AnyKernelConfig(table.get("kernel", KernelConfig().base))
     for name, value in table.get("switches", {}).items():
-        config = config.with_switch(name, value if isinstance(value, str) else repr(value))
+        config = config.with_switch(name, render_value(value))
     return config
 
 
@@ -173,6 +174,16 @@ def _add_memcg(machine: Machine, table: object) -> None:
     memcg.limit_pages = _pages(table, "limit", None)
     memcg.swap_limit_pages = _pages(table, "swap_limit", None)
     memcg.oom_group = table.get("oom_group", False)
+
+
+def _memcg(machine: Machine, path: str) -> Memcg:
+    try:
+        return machine.memcg(path)
+    except Refused:
+        paths = ", ".join(group.path for group in machine.root_memcg.subtree())
+        raise Refused(
+            errno.EINVAL, f"memcg = {path!r}: there is no such [[memcg]]; accepted: {paths}."
+        ) from None
 
 
 def _add(machine: Machine, parent: Process | None, table: object) -> None:
@@ -211,7 +222,7 @@ def _create(machine: Machine, parent: Process | None, table: Mapping[str, Any]) 
     if value is not None:
         machine.store_oom_score_adj(process.leader, machine.root, b"%d" % value)
     if "memcg" in table:
-        machine.join_memcg(process, machine.memcg(table["memcg"]))
+        machine.join_memcg(process, _memcg(machine, table["memcg"]))
     if table.get("hidden") and process.mm is not None:
         machine.hide(process.mm)
     if table.get("oom_origin"):

@@ -451,3 +451,97 @@ def test_a_file_that_is_no_text(folder: Path) -> None:
     path = folder / "bad.toml"
     path.write_bytes(b"\xff\xfe")
     assert "cannot be read: is not UTF-8" in why_refused(path)
+
+
+# -- What a report needs -----------------------------------------------------------
+
+
+def test_cgroups_and_who_is_in_them(folder: Path) -> None:
+    machine = load(
+        folder,
+        """
+        [machine]
+        swap = "1G"
+        [[memcg]]
+        path = "/web/a"
+        limit = "64M"
+        swap_limit = "32M"
+        oom_group = true
+        [[process]]
+        name = "in"
+        memcg = "/web/a"
+        [[process.process]]
+        name = "child"
+        [[process]]
+        name = "out"
+        """,
+    )
+    memcg = machine.memcg("/web/a")
+    assert [process.comm for process in memcg.members] == ["in", "child"]
+    assert (memcg.limit_pages, memcg.oom_group) == (64 * MIB_PAGES, True)
+    assert machine.memcg_totalpages(memcg) == 96 * MIB_PAGES
+
+
+def test_a_machine_that_holds_more_than_there_is(folder: Path) -> None:
+    text = """
+        [machine]
+        ram = "64M"
+        {}
+        [[process]]
+        name = "big"
+        rss = "1G"
+    """
+    machine = load(folder, text.format("oversubscribed = true"))
+    assert machine.free_pages == 0
+    with pytest.raises(Refused) as refused:
+        load(folder, text.format("oversubscribed = false"))
+    assert refused.value.error == errno.ENOMEM
+
+
+def test_any_release_and_single_switches(folder: Path) -> None:
+    machine = load(
+        folder, '[machine]\nkernel = "5.8"\nswitches = {tie_global = "first", psi_file = false}'
+    )
+    assert (machine.config.base, machine.profile.version) == ("5.8", (5, 8))
+    assert (machine.profile.tie_global, machine.profile.psi_file) == ("first", False)
+    assert machine.rebooted().profile == machine.profile
+
+
+def test_hidden_memory_and_an_origin(folder: Path) -> None:
+    machine = load(
+        folder,
+        """
+        [[process]]
+        name = "gone"
+        hidden = true
+        [[process]]
+        name = "swapoff"
+        oom_origin = true
+        """,
+    )
+    gone, swapoff = user_processes(machine)
+    assert mm_of(gone).hidden
+    assert list(machine.oom_origins) == [swapoff]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[[memcg]]\npath = 'web'", "memcg 'web': accepted is a path such as /web."),
+        ("[[memcg]]\npath = '/'", "memcg '/': accepted is a path such as /web."),
+        ("[[memcg]]\nlimit = '1G'", "memcg '': accepted is a path such as /web."),
+        ("[[memcg]]\npath = '/a'\nlimits = '1'", "key 'limits': not known (nearest: limit)"),
+        ("[[memcg]]\npath = '/a'\nlimit = 5", "memcg '/a': limit = 5: accepted is a str."),
+        ("memcg = [5]", "memcg: accepted is a table, [[memcg]]."),
+        ("[machine]\nswitches = {tie = 1}", "switch 'tie': not known"),
+        ("[machine]\nswitches = {tie_global = true}", "tie_global=yes: accepted: first, last."),
+        ("[machine]\nswitches = 5", "[machine]: switches = 5: accepted is a dict."),
+        ("[machine]\nkernel = '2.4'", "kernel '2.4': accepted are 2.6 and later"),
+        ("[[process]]\nname = 'a'\nmemcg = '/x'", "memcg = '/x': there is no such [[memcg]]"),
+        ("[[process]]\nname = 'a'\nhidden = 1", "process 'a': hidden = 1: accepted is a bool."),
+    ],
+)
+def test_errors_of_these(folder: Path, text: str, words: str) -> None:
+    path = folder / "bad.toml"
+    path.write_text(f"version = 1\n{text}\n")
+    assert words in why_refused(path)
