@@ -176,15 +176,13 @@ _MANAGED = re.compile(r"\bmanaged:(\d+)kB")
 _SUMMARY = re.compile(r"oom-kill: ?constraint=(?P<constraint>CONSTRAINT_[A-Z_]+)")
 _SUMMARY_TASK = re.compile(r",task=(?P<comm>.*?),pid=(?P<pid>\d+)")
 _SUMMARY_MEMCG = re.compile(r",oom_memcg=(?P<memcg>.*?)(?:,task_memcg=|,task=|$)")
+_MESSAGE = r"(?P<message>(?:[Oo]ut of [Mm]emory|[Mm]emory cgroup out of memory)(?: \(\w+\))?): "
 _KILL = re.compile(
-    r"(?P<message>[Oo]ut of memory|[Mm]emory cgroup out of memory|[Oo]ut of [Mm]emory \(\w+\)): "
-    r"[Kk]ill process (?P<pid>\d+) \((?P<comm>.*?)\)(?:,? score (?P<score>-?\d+)| or|$)"
+    _MESSAGE + r"[Kk]ill process (?P<pid>\d+) \((?P<comm>.*?)\)(?:,? score (?P<score>-?\d+)| or|$)"
 )
 _KILLED = re.compile(
-    r"(?:(?P<message>[Oo]ut of memory|[Mm]emory cgroup out of memory|[Oo]ut of memory \(\w+\)"
-    r"|Memory cgroup out of memory \(\w+\)): )?"
-    r"Killed process (?P<pid>\d+)(?:, UID \d+,?)? \((?P<comm>.*?)\)"
-    r"(?:,? (?:UID:? ?\d+,? )?(?P<sizes>(?:total-vm|vsz):.*)|\s*$)"
+    rf"(?:{_MESSAGE})?Killed process (?P<pid>\d+)(?:, UID \d+,?)? \((?P<comm>.*?)\)"
+    r"(?:,? (?:UID:? ?\d+,? )?(?P<sizes>(?:total-vm|vsz):.*)|\.?\s*$)"
 )
 _SHARING = re.compile(r"Kill process (?P<pid>\d+) \((?P<comm>.*?)\) sharing same memory")
 _ALREADY_EXITING = re.compile(r"OOM victim (?P<pid>\d+) \((?P<comm>.*?)\) is already exiting")
@@ -198,8 +196,9 @@ _PANIC = re.compile(
     r"Kernel panic - not syncing: (?P<why>.*(?:[Oo]ut of memory|panic_on_oom|deadlocked on).*)"
 )
 _LOST = re.compile(
-    r"callbacks suppressed|printk messages dropped|missed \d+ kernel messages"
-    r"|messages suppressed due to rate"
+    r"printk messages (?:were )?dropped|missed \d+ kernel messages|messages lost"
+    r"|Suppressed \d+ messages|drop messages due to rate",
+    re.IGNORECASE,
 )
 _CUT = re.compile(
     r"^\W{0,9}(?:\.\.|…)|^[\[(<{].{0,60}[\])>}]$"

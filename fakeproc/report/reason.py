@@ -192,6 +192,12 @@ def _assumed(judgement: Judgement, total: Total) -> list[str]:
             f"{_spell_all(judgement, given.hidden)}: victims of earlier OOMs in this log; their "
             "memory is hidden."
         )
+    twins = [pid for pid, parent in given.vforked.items() if _is_chosen(judgement, parent)]
+    if twins:
+        notes.append(
+            f"{_spell_all(judgement, twins)}, with exactly the same memory, must be a child in "
+            "vfork, which borrows it until it execs and is exempt (since 4.8)."
+        )
     if judgement.machine.profile.admin_discount_3pct and not given.root_is_admin:
         notes.append("Root lacks CAP_SYS_ADMIN here, as in a container: it has no discount.")
     if given.total.pages == total.pages and total.lowest == 1 and _matters(report):
@@ -202,6 +208,10 @@ def _assumed(judgement: Judgement, total: Total) -> list[str]:
             f"The total is not in the report; it was about {given.total.pages} pages, {by}."
         )
     return notes
+
+
+def _is_chosen(judgement: Judgement, pid: int) -> bool:
+    return judgement.predicted is not None and judgement.predicted.pid == pid
 
 
 # -- Why the log says otherwise ----------------------------------------------------

@@ -33,6 +33,8 @@ class Circumstances:
     """Root has CAP_SYS_ADMIN; in a container it may lack that, and only the uid is printed."""
     hidden: frozenset[int] = frozenset()
     """Victims of earlier OOMs, whose memory is out of the OOM killer's sight."""
+    vforked: Mapping[int, int] = field(default_factory=dict)
+    """Children in vfork, which run on the memory of their parents, and those."""
     scores: Mapping[int, int] = field(default_factory=dict)
     """Other values of oom_score_adj than those of the table."""
 
@@ -100,10 +102,9 @@ def _processes(report: Report, given: Circumstances) -> list[dict[str, Any]]:
             tables[row.tgid] = _process(report, given, row)
     if killed is not None:
         for pid in sharers & tables.keys() - {killed.tgid}:
-            sharer = tables.pop(pid)
-            kept = ("name", "pid", "uid", "caps", "oom_score_adj")
-            shared = {key: sharer[key] for key in kept if key in sharer}
-            _put_into(tables.get(killed.tgid), {**shared, "vm": "shared"})
+            _put_into(tables.get(killed.tgid), _sharing(tables.pop(pid)))
+    for pid, parent in given.vforked.items():
+        _put_into(tables.get(parent), {**_sharing(tables.pop(pid)), "vfork": True})
     if is_child_sacrifice(report) and chosen and killed and killed.tgid in tables:
         _put_into(tables.get(chosen.tgid), tables.pop(killed.tgid))
     return list(tables.values())
@@ -115,6 +116,12 @@ def is_child_sacrifice(report: Report) -> bool:
     if chosen is None or killed is None or chosen.tgid in BOOT_PIDS:
         return False
     return chosen.tgid != killed.tgid and Style.SACRIFICE in report.styles
+
+
+def _sharing(table: dict[str, Any]) -> dict[str, Any]:
+    """Return a process without memory of its own."""
+    kept = ("name", "pid", "uid", "caps", "oom_score_adj")
+    return {**{key: table[key] for key in kept if key in table}, "vm": "shared"}
 
 
 def _put_into(parent: dict[str, Any] | None, child: dict[str, Any]) -> None:

@@ -10,13 +10,14 @@ from fakeproc.kernel.explain import Candidate
 from fakeproc.kernel.task import PAGE_BYTES, PAGE_KIB, Process
 from fakeproc.report.judgement import Judgement
 from fakeproc.report.options import Answer
-from fakeproc.report.parse import NO_LIMIT_KB, Named, Report, Scope
+from fakeproc.report.parse import NO_LIMIT_KB, Named, Report, Scope, Style
 from fakeproc.report.reason import spell
 from fakeproc.report.rebuild import BOOT_PIDS, memcg_path, scenario_of
 from fakeproc.report.toml import dump_scenario
 from fakeproc.units import align, format_pages
 
 _MOST_ROWS = 15
+_CHOICE_LINES = {Style.SUMMARY, Style.SACRIFICE}
 
 # -- For programs ------------------------------------------------------------------
 
@@ -72,7 +73,7 @@ def _data_of_report(report: Report) -> dict[str, Any]:
         "memcg_swap_limit_kb": memory.memcg_swap_limit_kb,
         "page_kb": memory.page_kb,
         "rows": len(report.rows),
-        "chosen": _named(report.chosen),
+        "chosen": _named(report.chosen) if report.styles & _CHOICE_LINES else None,
         "killed": _named(report.killed),
         "score": report.score,
         "group_kill": report.group_path is not None,
@@ -164,12 +165,12 @@ def text_of(answer: Answer, *, of: int) -> str:
 def _scope(judgement: Judgement) -> str:
     report, total = judgement.report, judgement.request.totalpages
     page_kb = report.memory.page_kb
-    whole = f"{_size(total, page_kb)} counts ({total} pages)"
+    whole = f"{_size(total, page_kb)} ({total} pages)"
     if report.scope is Scope.GLOBAL:
-        return f"the whole machine (global); RAM and swap: {whole}"
+        return f"the whole machine (global), RAM and swap {whole}"
     if report.scope is not Scope.MEMCG:
-        nodes = report.nodemask or "those allowed"
-        return f"the nodes of a {report.scope.value} (nodes {nodes}); with swap {whole}"
+        nodes = f"nodes {report.nodemask}" if report.nodemask else "the allowed nodes"
+        return f"{nodes} ({report.scope.value}), with swap {whole}"
     limit_kb = report.memory.memcg_limit_kb
     limit = "limit not in the report"
     if limit_kb is not None:
@@ -253,10 +254,12 @@ _COLUMNS = ("pid", "uid", "rss", "swap", "pgtables", "oom_score_adj", "points", 
 
 def _ranking(judgement: Judgement) -> str:
     ranking = judgement.explanation.ranking
-    rows = [_cells(judgement, candidate) for candidate in ranking[:_MOST_ROWS]]
-    text = align([list(_COLUMNS), *rows])
-    if len(ranking) > _MOST_ROWS:
-        text += f"and {len(ranking) - _MOST_ROWS} with fewer points (--json has them all)\n"
+    row = judgement.report.row_of(judgement.logged)
+    shown = ranking[:_MOST_ROWS]
+    shown += [c for c in ranking[_MOST_ROWS:] if row is not None and c.process.pid == row.tgid]
+    text = align([list(_COLUMNS), *(_cells(judgement, candidate) for candidate in shown)])
+    if len(ranking) > len(shown):
+        text += f"and {len(ranking) - len(shown)} more (--json has them all)\n"
     excluded: dict[str, list[str]] = {}
     for candidate in _excluded(judgement):
         excluded.setdefault(candidate.why_not, []).append(spell(candidate.process))

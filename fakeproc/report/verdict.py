@@ -8,7 +8,7 @@ one, with the logged score if there is one, are those that are assumed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from fakeproc.kernel.badness import logged_score
@@ -21,7 +21,7 @@ from fakeproc.report.generation import Rules
 from fakeproc.report.judgement import Judgement
 from fakeproc.report.parse import Report
 from fakeproc.report.reason import reason_for, reason_of_change, warnings_of
-from fakeproc.report.rebuild import Circumstances, is_swapoff, machine_of
+from fakeproc.report.rebuild import BOOT_PIDS, Circumstances, is_swapoff, machine_of
 from fakeproc.report.total import MOST_PAGES, Total, total_of
 
 
@@ -101,9 +101,31 @@ def _trials(report: Report, rules: Rules, total: Total) -> Iterator[_Trial]:
     hidden_sets = [frozenset[int](), seen] if seen else [frozenset[int]()]
     for hidden in hidden_sets:
         yield from _with_totals(report, rules, total, hidden, _likely_totals)
+    if twins := _twins(report, rules):
+        nobody = frozenset[int]()
+        yield from _with_totals(report, rules, total, nobody, _likely_totals, twins)
     if not total.is_known:
         for hidden in hidden_sets:
             yield from _with_totals(report, rules, total, hidden, _other_totals)
+
+
+def _twins(report: Report, rules: Rules) -> dict[int, int]:
+    """Return those who have exactly the memory of one before them: its children in vfork.
+
+    Nothing else in a table tells who borrows an mm until it execs, and is exempt (since 4.8).
+    """
+    if rules.config.profile.vfork_exempt == "none":
+        return {}
+    twins: dict[int, int] = {}
+    first: dict[tuple[int, ...], int] = {}
+    for row in report.rows:
+        memory = (row.total_vm_pages, row.rss_pages, row.swap_entries, row.pgtables_bytes)
+        parent = first.setdefault((*memory, row.pte_pages, row.uid, row.oom_score_adj), row.tgid)
+        if parent != row.tgid and parent not in twins.values() and BOOT_PIDS.isdisjoint(
+            (parent, row.tgid)
+        ):  # fmt: skip
+            twins[row.tgid] = parent
+    return twins
 
 
 def _seen_dying(report: Report) -> frozenset[int]:
@@ -117,14 +139,20 @@ def _seen_dying(report: Report) -> frozenset[int]:
     )
 
 
+NO_TWINS: Mapping[int, int] = {}
 _Totals = Callable[[Report, Machine, OomRequest, Total], list[int]]
 
 
 def _with_totals(
-    report: Report, rules: Rules, total: Total, hidden: frozenset[int], totals: _Totals
+    report: Report,
+    rules: Rules,
+    total: Total,
+    hidden: frozenset[int],
+    totals: _Totals,
+    vforked: Mapping[int, int] = NO_TWINS,
 ) -> Iterator[_Trial]:
     for config, root_is_admin in _readings(report, rules):
-        given = Circumstances(config, total, root_is_admin, hidden)
+        given = Circumstances(config, total, root_is_admin, hidden, vforked)
         machine, request = machine_of(report, given)
         for pages in totals(report, machine, request, total):
             asked = replace(request, totalpages=pages)

@@ -30,7 +30,7 @@ def test_what_a_person_reads(capsys: pytest.CaptureFixture[str]) -> None:
     lines = out.splitlines()
     assert lines[:6] == [
         "kernel: 3.12.0+; judged by the rules of 3.12, known from the text (3.12.0+)",
-        "out of memory: the whole machine (global); RAM and swap: 15G counts (3999684 pages)",
+        "out of memory: the whole machine (global), RAM and swap 15G (3999684 pages)",
         "asked: systemd (1), order 0, 0x200da",
         "logged: bash (26794) was chosen, score 0, sudo (27019) was killed",
         "predicted: bash (26794): the log agrees",

@@ -169,6 +169,7 @@ def test_a_kill_alone_is_a_report_without_a_table() -> None:
     ("line", "killed"),
     [
         ("Killed process 12 (java)", Named(12, "java")),
+        ("Out of Memory: Killed process 12 (java).", Named(12, "java")),
         ("Killed process 12 (java) vsz:12kB, anon-rss:8kB, file-rss:0kB", Named(12, "java")),
         ("Killed process 12, UID 500, (java) total-vm:12kB, anon-rss:8kB", Named(12, "java")),
         ("Killed process 12 (java), UID 500, total-vm:12kB, anon-rss:8kB", Named(12, "java")),
@@ -252,6 +253,17 @@ def test_the_row_of_a_group_whose_leader_has_exited() -> None:
     rows = ROWS.replace("[   2000]", "[   2001]")
     data = data_of(answer(1, only(HEADER + rows + KILLED.format(pid=2001, comm="big")), WhatIf()))
     assert (data["agrees"], data["predicted"]["pid"]) == (True, 2000)
+
+
+def test_a_child_in_vfork_has_its_parents_row() -> None:
+    """The last of equals would win, but it is exempt."""
+    rows = ROWS + "[   2001]    33  2001    90000    80000   400000        0             0 big\n"
+    data = data_of(answer(1, only(HEADER + rows + KILLED.format(pid=2000, comm="big")), WhatIf()))
+    assert (data["agrees"], data["predicted"]["pid"]) == (True, 2000)
+    assert "big (2001), with exactly the same memory, must be a child in vfork" in data["reason"]
+    other = data_of(answer(1, only(HEADER + rows + KILLED.format(pid=2001, comm="big")), WhatIf()))
+    assert (other["agrees"], other["predicted"]["pid"]) == (True, 2001)
+    assert "2 tasks have 80097 points each, and of equals the last one" in other["reason"]
 
 
 @pytest.mark.parametrize("page_kb", [4, 8, 16, 64])
