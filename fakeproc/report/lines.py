@@ -134,6 +134,7 @@ ROW_START = re.compile(r"\[ *(\d{1,10})\]((?: +-?\d{1,20})+)(?: |$)")
 # How a line begins that has a certain end, and that end.
 _ENDINGS = (
     (HEADER, re.compile(r"\bname\b")),
+    (re.compile(r"\bKill(?:ed)?(?: process)?$"), re.compile(r"(?!)")),
     (re.compile(r"invoked oom-killer:"), re.compile(r"oom_\w*adj=-?\d+|oomkilladj=-?\d+")),
     (re.compile(r"Killed process \d+"), re.compile(r"(?:anon|file)-rss:\d+kB$|file-rss:\d+|\)$")),
     (re.compile(r"[Kk]ill process \d+"), re.compile(r"score -?\d+|sharing same")),

@@ -13,13 +13,10 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 
 from fakeproc.report.lines import HEADER, ROW_START, Message, numeric_columns
+from fakeproc.report.table import Table, TaskRow
 
 NO_LIMIT_KB = 9_007_199_254_740_000
 """A limit from here on is none (PAGE_COUNTER_MAX in kB, or what 3.x printed)."""
-
-_LARGEST_PID = 4_194_303
-_LARGEST_PAGES = 2**36
-"""More than this, 256 TiB, no machine has: such a row is garbled."""
 
 
 class Scope(StrEnum):
@@ -36,27 +33,6 @@ class Named:
     """A task as a line about it names it."""
 
     pid: int
-    comm: str
-
-
-@dataclass(frozen=True, slots=True)
-class TaskRow:
-    """A row of the table of tasks; sizes in pages of the machine that printed it."""
-
-    tid: int
-    """The thread whose row it is: the leader, or who is left of the group."""
-    tgid: int
-    uid: int
-    total_vm_pages: int
-    rss_pages: int
-    anon_pages: int
-    file_pages: int
-    shmem_pages: int
-    pte_pages: int
-    pmd_pages: int
-    pgtables_bytes: int
-    swap_entries: int
-    oom_score_adj: int
     comm: str
 
 
@@ -113,7 +89,8 @@ class Report:
     allocating_pid: int | None = None
     order: int | None = None
     gfp: str | None = None
-    nodemask: str | None = None
+    nodes: str | None = None
+    """The nodes that the policy or the cpuset allows, ``0,2-3``."""
     memcg_path: str | None = None
     group_path: str | None = None
     """The cgroup that was killed whole (memory.oom.group)."""
@@ -150,10 +127,10 @@ class Report:
 
 # -- The lines ---------------------------------------------------------------------
 
-_INVOKED = re.compile(
-    r"^(?P<comm>.*?) ?invoked oom-killer: *(?:gfp_mask=(?P<gfp>0x[\da-fA-F]+(?:\([^)]*\))?))?"
-    r"(?:, *nodemask=(?P<nodemask>\(null\)|[\d,-]+?))?(?:, *order=(?P<order>-?\d+))?(?:,|$)"
-)
+_INVOKED = re.compile(r"^(?P<comm>.*?) ?invoked oom-killer\b")
+_GFP = re.compile(r"\bgfp_mask=(0x[\da-fA-F]+(?:\([^)]*\))?)")
+_NODEMASK = re.compile(r"\bnodemask=(\(null\)|\d[\d,-]*?),")
+_ORDER = re.compile(r"\border=(-?\d{1,4})\b")
 _CPUSET = re.compile(r"^(?P<comm>\S.{0,15}?) cpuset=(?P<cpuset>\S+) mems_allowed=(?P<mems>[\d,-]+)")
 _CPU = re.compile(
     r"(?:CPU: \d+ (?P<uid>UID: \d+ )?PID: (?P<pid>\d+) Comm: |Pid: (?P<old_pid>\d+), comm: )"
@@ -175,6 +152,7 @@ _ZONE = re.compile(r"(?:\bNode (\d+) )?\b(?:DMA|DMA32|Normal|HighMem|Movable) fr
 _MANAGED = re.compile(r"\bmanaged:(\d+)kB")
 _SUMMARY = re.compile(r"oom-kill: ?constraint=(?P<constraint>CONSTRAINT_[A-Z_]+)")
 _SUMMARY_TASK = re.compile(r",task=(?P<comm>.*?),pid=(?P<pid>\d+)")
+_SUMMARY_MEMS = re.compile(r",mems_allowed=(\d[\d,-]*?)(?:,[a-z]|$)")
 _SUMMARY_MEMCG = re.compile(r",oom_memcg=(?P<memcg>.*?)(?:,task_memcg=|,task=|$)")
 _MESSAGE = r"(?P<message>(?:[Oo]ut of [Mm]emory|[Mm]emory cgroup out of memory)(?: \(\w+\))?): "
 _KILL = re.compile(
@@ -210,6 +188,15 @@ _SINCE_5_9 = re.compile(r"^(?:workingset_refault_anon|percpu) \d|reserved_highat
 _SINCE_6_1 = re.compile(r"sec_pagetables[: ]\d")
 
 
+_STYLE_OF_COLUMN = {
+    "oom_adj": Style.OOM_ADJ,
+    "nr_ptes": Style.NR_PTES,
+    "nr_pmds": Style.NR_PMDS,
+    "pgtables_bytes": Style.PGTABLES,
+    "rss_anon": Style.RSS_SPLIT,
+}
+
+
 class _Part(IntEnum):
     """The parts of a report, in their order."""
 
@@ -221,14 +208,6 @@ class _Part(IntEnum):
     KILL = 5
 
 
-@dataclass(slots=True)
-class _Table:
-    columns: list[str] = field(default_factory=list)
-    lines: list[str] = field(default_factory=list)
-    has_header: bool = False
-    cut: bool = False
-
-
 class _Draft:
     """A report that is being read."""
 
@@ -238,14 +217,17 @@ class _Draft:
         self.part = _Part.NOTHING
         self.styles: set[Style] = set()
         self.release: str | None = None
-        self.invoked: re.Match[str] | None = None
+        self.invoked_by: str | None = None
+        self.gfp: str | None = None
+        self.order: int | None = None
+        self.nodemask: str | None = None
         self.asked: Named | None = None
         self.mems_allowed: str | None = None
         self.memory = Memory()
         self.has_memory = False
         self.buddy_page_kb = 0
         self.memcg_path: str | None = None
-        self.table = _Table()
+        self.table = Table()
         self.constraint = ""
         self.summary: Named | None = None
         self.kill: re.Match[str] | None = None
@@ -260,7 +242,13 @@ class _Draft:
     @property
     def is_about_an_oom(self) -> bool:
         """Say whether anything of it comes from the OOM killer; others print the memory too."""
-        spoken = self.invoked or self.summary or self.kill or self.killed or self.constraint
+        spoken = (
+            self.invoked_by is not None
+            or self.summary
+            or self.kill
+            or self.killed
+            or self.constraint
+        )
         return bool(spoken or self.table.lines or self.table.has_header or self.nobody)
 
 
@@ -380,6 +368,10 @@ class _Reader:
         draft.constraint = summary["constraint"]
         if (memcg := _SUMMARY_MEMCG.search(message.text)) is not None:
             draft.memcg_path = memcg["memcg"]
+        if (nodemask := _NODEMASK.search(message.text)) is not None:
+            draft.nodemask = _nodes(nodemask[1])
+        if (mems := _SUMMARY_MEMS.search(message.text)) is not None:
+            draft.mems_allowed = mems[1]
         if (task := _SUMMARY_TASK.search(message.text)) is not None:
             draft.summary = _named(task)
 
@@ -434,11 +426,8 @@ class _Reader:
         if "invoked oom-killer" in text and (invoked := _INVOKED.search(text)) is not None:
             self._begin(message)
             draft = self._part(message, _Part.HEAD)
-            draft.invoked = invoked
-            if "(" in (invoked["gfp"] or ""):
-                draft.styles.add(Style.GFP_NAMES)
-            if invoked["nodemask"] is not None:
-                draft.styles.add(Style.NODEMASK)
+            draft.invoked_by = invoked["comm"].strip()
+            self._take_allocation(text[invoked.end() :])
         elif "cpuset=" in text and (cpuset := _CPUSET.search(text)) is not None:
             self._part(message, _Part.HEAD).mems_allowed = cpuset["mems"]
         elif ("Comm: " in text or "comm: " in text) and (cpu := _CPU.search(text)) is not None:
@@ -451,6 +440,17 @@ class _Reader:
             self._draft.styles.add(Style.SINCE_5_9)
         elif _SINCE_6_1.search(text):
             self._draft.styles |= {Style.SINCE_5_9, Style.SINCE_6_1}
+
+    def _take_allocation(self, text: str) -> None:
+        draft = self._draft
+        if (gfp := _GFP.search(text)) is not None:
+            draft.gfp = gfp[1]
+            draft.styles |= {Style.GFP_NAMES} if "(" in gfp[1] else set()
+        if (order := _ORDER.search(text)) is not None:
+            draft.order = int(order[1])
+        if (nodemask := _NODEMASK.search(text)) is not None:
+            draft.styles.add(Style.NODEMASK)
+            draft.nodemask = _nodes(nodemask[1])
 
     def _take_cpu(self, message: Message, cpu: re.Match[str]) -> None:
         release = cpu["release"]
@@ -467,6 +467,10 @@ class _Reader:
             draft.styles.add(Style.UID_OF_CPU_LINE)
 
 
+def _nodes(text: str) -> str | None:
+    return None if text == "(null)" else text
+
+
 def _named(match: re.Match[str]) -> Named:
     return Named(int(match["pid"]), match["comm"])
 
@@ -475,28 +479,33 @@ def _named(match: re.Match[str]) -> Named:
 
 
 def _finished(draft: _Draft) -> Report:
-    rows, garbled = _rows(draft)
+    rows, garbled = draft.table.rows()
+    columns = draft.table.known_columns()
+    draft.styles |= {_STYLE_OF_COLUMN[name] for name in columns if name in _STYLE_OF_COLUMN}
+    if columns and "oom_score_adj" not in columns:
+        draft.styles.add(Style.NO_SCORE_ADJ)
     chosen, killed = _chosen_and_killed(draft, rows)
     kill, killed_lines = draft.kill, draft.killed
-    invoked = draft.invoked
     words = " ".join(m["message"] or "" for m in (kill, *killed_lines) if m is not None)
+    scope = _scope(draft, words)
+    nodes = {Scope.MEMPOLICY: draft.nodemask, Scope.CPUSET: draft.mems_allowed}
     report = Report(
         line_number=draft.line_number,
         release=draft.release,
         styles=frozenset(draft.styles | ({Style.SACRIFICE} if kill else set())),
-        scope=_scope(draft, words),
+        scope=scope,
         memory=replace(draft.memory, page_kb=_page_kb(draft, rows, killed)),
         rows=tuple(rows),
         allocating_comm=_allocating_comm(draft),
-        allocating_pid=draft.asked.pid if draft.asked and invoked else None,
-        order=int(invoked["order"]) if invoked and invoked["order"] else None,
-        gfp=invoked["gfp"] if invoked else None,
-        nodemask=invoked["nodemask"] if invoked else None,
+        allocating_pid=draft.asked.pid if draft.asked and draft.invoked_by is not None else None,
+        order=draft.order,
+        gfp=draft.gfp,
+        nodes=nodes.get(scope),
         memcg_path=draft.memcg_path,
         group_path=draft.group_path,
         chosen=chosen,
         killed=killed,
-        also_killed=tuple(map(_named, killed_lines[1:])),
+        also_killed=tuple(dict.fromkeys(t for t in map(_named, killed_lines) if t != killed)),
         sharers=tuple(draft.sharers),
         score=int(kill["score"]) if kill and kill["score"] else None,
         kills_allocating="oom_kill_allocating_task" in words,
@@ -517,7 +526,7 @@ def _missing(draft: _Draft, report: Report, *, garbled: int, row_lost: bool) -> 
     table = draft.table
     ended = draft.part > _Part.TABLE
     says = {
-        "the head (who asked for the memory)": draft.invoked is None,
+        "the head (who asked for the memory)": draft.invoked_by is None,
         "the memory (limits, RAM and swap)": not draft.has_memory,
         "the table of tasks": not table.has_header and not report.rows,
         "the head of the table, perhaps with rows": bool(report.rows) and not table.has_header,
@@ -541,9 +550,9 @@ def _spell(task: Named | None) -> str:
 
 
 def _allocating_comm(draft: _Draft) -> str | None:
-    if draft.invoked is None:
+    comm = draft.invoked_by
+    if comm is None:
         return draft.asked.comm if draft.asked and draft.part > _Part.NOTHING else None
-    comm = draft.invoked["comm"].strip()
     asked = draft.asked.comm if draft.asked else ""
     # What stood before the name and is no prefix that `lines` knows.
     if asked and comm.endswith(asked):
@@ -560,9 +569,8 @@ def _scope(draft: _Draft, words: str) -> Scope:
         return Scope.MEMCG if "MEMCG" in draft.constraint else by_name.get(
             draft.constraint, Scope.GLOBAL
         )  # fmt: skip
-    nodemask = draft.invoked["nodemask"] if draft.invoked else None
     # 4.9 prints the nodes that the cpuset allows, where there is no policy.
-    if nodemask in (None, "(null)", "0", draft.mems_allowed):
+    if draft.nodemask in (None, "0", draft.mems_allowed):
         return Scope.GLOBAL
     return Scope.MEMPOLICY
 
@@ -593,109 +601,3 @@ def _page_kb(draft: _Draft, rows: list[TaskRow], killed: Named | None) -> int:
             if page_kb in (4, 8, 16, 32, 64):
                 return page_kb
     return draft.buddy_page_kb or 4
-
-
-# -- The table ---------------------------------------------------------------------
-
-_BY_COUNT = {
-    6: ["uid", "tgid", "total_vm", "rss", "cpu", "oom_adj"],
-    8: ["uid", "tgid", "total_vm", "rss", "nr_ptes", "nr_pmds", "swapents", "oom_score_adj"],
-    9: [
-        *("uid", "tgid", "total_vm", "rss", "nr_ptes", "nr_pmds", "nr_puds", "swapents"),
-        "oom_score_adj",
-    ],
-    10: [
-        *("uid", "tgid", "total_vm", "rss", "rss_anon", "rss_file", "rss_shmem"),
-        *("pgtables_bytes", "swapents", "oom_score_adj"),
-    ],
-}
-_SEVEN = ["uid", "tgid", "total_vm", "rss"]
-_STYLE_OF_COLUMN = {
-    "oom_adj": Style.OOM_ADJ,
-    "nr_ptes": Style.NR_PTES,
-    "nr_pmds": Style.NR_PMDS,
-    "pgtables_bytes": Style.PGTABLES,
-    "rss_anon": Style.RSS_SPLIT,
-}
-
-
-def _rows(draft: _Draft) -> tuple[list[TaskRow], int]:
-    """Return the rows of the table, each group once, and how many cannot be read."""
-    table = draft.table
-    columns = table.columns or _guess_columns(table.lines)
-    draft.styles |= {_STYLE_OF_COLUMN[name] for name in columns if name in _STYLE_OF_COLUMN}
-    if columns and "oom_score_adj" not in columns:
-        draft.styles.add(Style.NO_SCORE_ADJ)
-    rows: dict[int, TaskRow] = {}
-    garbled = 0
-    for line in table.lines:
-        row = _row(line, columns)
-        if row is None:
-            garbled += 1
-        else:
-            rows.setdefault(row.tgid, row)
-    return list(rows.values()), garbled
-
-
-def _row(line: str, columns: list[str]) -> TaskRow | None:
-    start = re.match(r"\[ *(\d+)\]", line)
-    words = line[start.end() :].split(None, len(columns)) if start else []
-    if start is None or not columns or len(words) < len(columns):
-        return None
-    try:
-        cell = dict(zip(columns, map(int, words[: len(columns)]), strict=True))
-    except ValueError:
-        return None
-    tid, rss = int(start[1]), cell.get("rss", 0)
-    tgid = cell.get("tgid", tid)
-    adj = cell.get("oom_score_adj", _score_adj(cell.get("oom_adj", 0)))
-    if not (0 < tid <= _LARGEST_PID and 0 < tgid <= _LARGEST_PID and -1000 <= adj <= 1000):
-        return None
-    sizes = [value for name, value in cell.items() if "adj" not in name and name != "uid"]
-    if any(not 0 <= value < _LARGEST_PAGES for value in sizes):
-        return None
-    split = "rss_anon" in cell
-    return TaskRow(
-        tid=tid,
-        tgid=tgid,
-        uid=cell.get("uid", 0) % 2**32,
-        total_vm_pages=cell.get("total_vm", 0),
-        rss_pages=rss,
-        anon_pages=cell["rss_anon"] if split else rss,
-        file_pages=cell.get("rss_file", 0),
-        shmem_pages=cell.get("rss_shmem", 0),
-        pte_pages=cell.get("nr_ptes", 0),
-        pmd_pages=cell.get("nr_pmds", 0) + cell.get("nr_puds", 0),
-        pgtables_bytes=cell.get("pgtables_bytes", 0),
-        swap_entries=cell.get("swapents", 0),
-        oom_score_adj=adj,
-        comm=words[len(columns)].strip() if len(words) > len(columns) else "",
-    )
-
-
-def _score_adj(oom_adj: int) -> int:
-    """Return a value of the legacy scale on the other one, where only that is printed."""
-    return 1000 if oom_adj == 15 else int(oom_adj * 1000 / 17)
-
-
-def _guess_columns(lines: list[str]) -> list[str]:
-    """Return the columns of a table whose head is cut off, by the numbers in its rows."""
-    numbers = []
-    for line in lines:
-        row = ROW_START.match(line)
-        if row is not None and line[row.end() :].strip():
-            numbers.append([int(word) for word in row[2].split()])
-    counts = [len(row) for row in numbers]
-    if not counts:
-        return []
-    count = max(set(counts), key=counts.count)
-    if count != 7:
-        return _BY_COUNT.get(count, [])
-    cells = [row for row in numbers if len(row) == 7]
-    if all(row[4] < 1024 and -17 <= row[5] <= 15 and abs(row[6]) <= 1000 for row in cells) and any(
-        (row[5] == -17) == (row[6] == -1000) for row in cells if row[5] or row[6]
-    ):
-        return [*_SEVEN, "cpu", "oom_adj", "oom_score_adj"]
-    if all(row[4] % 1024 == 0 for row in cells):
-        return [*_SEVEN, "pgtables_bytes", "swapents", "oom_score_adj"]
-    return [*_SEVEN, "nr_ptes", "swapents", "oom_score_adj"]

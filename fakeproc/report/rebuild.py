@@ -11,7 +11,8 @@ from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.oom import OomRequest
 from fakeproc.kernel.profile import KernelConfig, render_value
 from fakeproc.kernel.task import PAGE_KIB, Thread, truncate_comm
-from fakeproc.report.parse import Report, Scope, Style, TaskRow
+from fakeproc.report.parse import Report, Scope, Style
+from fakeproc.report.table import TaskRow
 from fakeproc.report.total import Total
 from fakeproc.scenario import build
 

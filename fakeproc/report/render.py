@@ -169,7 +169,7 @@ def _scope(judgement: Judgement) -> str:
     if report.scope is Scope.GLOBAL:
         return f"the whole machine (global), RAM and swap {whole}"
     if report.scope is not Scope.MEMCG:
-        nodes = f"nodes {report.nodemask}" if report.nodemask else "the allowed nodes"
+        nodes = f"nodes {report.nodes}" if report.nodes else "the allowed nodes"
         return f"{nodes} ({report.scope.value}), with swap {whole}"
     limit_kb = report.memory.memcg_limit_kb
     limit = "limit not in the report"

@@ -62,7 +62,7 @@ def total_of(report: Report) -> Total:
 def _nodes(report: Report) -> set[int]:
     """Return the nodes that the allocation could use; all when the report names none."""
     nodes: set[int] = set()
-    for part in (report.nodemask or "").split(","):
+    for part in (report.nodes or "").split(","):
         first, _, last = part.partition("-")
         if first.isdigit() and (last or first).isdigit():
             nodes.update(range(int(first), min(int(last or first), 4096) + 1))

@@ -196,12 +196,33 @@ def test_a_line_of_the_kill_in_three_parts() -> None:
     assert report.scope is Scope.MEMCG
 
 
+def test_lines_that_mail_has_cut_in_the_middle() -> None:
+    text = dedent("""\
+        [   65.470256]
+        oom-kill:constraint=CONSTRAINT_CPUSET,nodemask=(null),cpuset=test,mems_allowed=0,2-3,global_oom,task_memcg=/user.slice,task=big,pid=2000,uid=0
+        Apr  4 09:08:53 debian kernel: [   65.481992] Out of memory: Killed
+        process 2000 (big) total-vm:360000kB, anon-rss:320000kB,
+        file-rss:1024kB, shmem-rss:0kB, UID:0 pgtables:3904kB oom_score_adj:0
+        """)
+    report = only(HEADER + ROWS + text)
+    assert (report.scope, report.nodes) == (Scope.CPUSET, "0,2-3")
+    assert report.chosen == report.killed == Named(2000, "big")
+
+
+@pytest.mark.parametrize("rest", ["", ": ... oom_score_adj=944", ": gfp_mask=0x0, order=0"])
+def test_a_head_that_was_shortened(rest: str) -> None:
+    report = only(f"[1.2] Web Content invoked oom-killer{rest}\n" + HEADER + ROWS)
+    assert report.allocating_comm == "Web Content"
+    assert report.order == (0 if "order" in rest else None)
+
+
 def test_a_group_is_killed_whole() -> None:
     text = HEADER + ROWS + (
         "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,"
         "oom_memcg=/pod,task_memcg=/pod/a,task=big,pid=2000,uid=33\n"
         "Memory cgroup out of memory: Killed process 2000 (big) total-vm:360000kB\n"
         "Tasks in /pod/a are going to be killed due to memory.oom.group set\n"
+        "Memory cgroup out of memory: Killed process 2000 (big) total-vm:360000kB\n"
         "Memory cgroup out of memory: Killed process 1000 (small) total-vm:20000kB\n"
         "Memory cgroup out of memory: OOM victim 2000 (big) is already exiting. Skip killing\n"
     )  # fmt: skip
