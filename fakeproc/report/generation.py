@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from fakeproc.kernel.profile import OLDEST, AnyKernelConfig, KernelConfig, Version
 from fakeproc.report.parse import Report, Style
@@ -36,6 +37,17 @@ _BY_STYLE: tuple[tuple[frozenset[Style], Version], ...] = tuple(
         ((Style.OOM_ADJ,), (3, 2)),
     )
 )
+_ALSO_PRINTED_SO: Mapping[Version, tuple[Version, ...]] = {
+    (3, 16): ((3, 12),),
+    (4, 4): ((4, 2),),
+    (4, 9): ((4, 7),),
+    (4, 18): ((5, 3),),
+    (5, 2): ((5, 3),),
+    # RHEL 8 has the line of the kill of 5.4, but the rules of 4.18.
+    (5, 4): ((5, 10), (4, 18)),
+}
+"""Releases of other rules that a way of printing may stand for as well."""
+
 _NEWEST_KNOWN: Version = (6, 18)
 
 
@@ -47,6 +59,8 @@ class Rules:
     source: str
     """From where that is known: the text, the way it is printed, or --kernel."""
     warning: str = ""
+    alternatives: tuple[KernelConfig, ...] = ()
+    """Others that print the same, where the text does not name the kernel."""
 
     @property
     def name(self) -> str:
@@ -60,7 +74,8 @@ def rules_of(report: Report) -> Rules:
     if version is not None:
         return _rules(report, version, f"the text ({report.release})")
     guessed = next((v for styles, v in _BY_STYLE if styles <= report.styles), (5, 4))
-    return _rules(report, guessed, "the way it is printed")
+    others = (_rules(report, other, "").config for other in _ALSO_PRINTED_SO.get(guessed, ()))
+    return replace(_rules(report, guessed, "the way it is printed"), alternatives=tuple(others))
 
 
 def rules_named(name: str) -> Rules:

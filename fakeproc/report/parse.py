@@ -122,6 +122,10 @@ class Report:
         killed = self.killed
         if killed is not None and killed.pid != task.pid and killed.comm == task.comm:
             return next((row for row in self.rows if killed.pid in (row.tid, row.tgid)), None)
+        if killed is None and Style.SACRIFICE in self.styles:
+            # Kernels that went by threads may name one that is not the leader.
+            of_that_name = [row for row in self.rows if row.comm == task.comm]
+            return of_that_name[0] if len(of_that_name) == 1 else None
         return None
 
 

@@ -198,8 +198,11 @@ def _assumed(judgement: Judgement, total: Total) -> list[str]:
             f"{_spell_all(judgement, twins)}, with exactly the same memory, must be a child in "
             "vfork, which borrows it until it execs and is exempt (since 4.8)."
         )
-    if judgement.machine.profile.admin_discount_3pct and not given.root_is_admin:
-        notes.append("Root lacks CAP_SYS_ADMIN here, as in a container: it has no discount.")
+    unprivileged = [pid for pid in given.unprivileged if _is_chosen(judgement, pid)]
+    if judgement.machine.profile.admin_discount_3pct and unprivileged:
+        notes.append(
+            "It runs as root but must lack CAP_SYS_ADMIN, as in a container: it has no discount."
+        )
     if given.total.pages == total.pages and total.lowest == 1 and _matters(report):
         notes.append(f"That hangs on the total: {total.warning}.")
     if given.total.pages != total.pages:

@@ -30,8 +30,8 @@ class Circumstances:
 
     config: KernelConfig
     total: Total
-    root_is_admin: bool = True
-    """Root has CAP_SYS_ADMIN; in a container it may lack that, and only the uid is printed."""
+    unprivileged: frozenset[int] = frozenset()
+    """Root's that lack CAP_SYS_ADMIN, as in a container; only the uid is printed."""
     hidden: frozenset[int] = frozenset()
     """Victims of earlier OOMs, whose memory is out of the OOM killer's sight."""
     vforked: Mapping[int, int] = field(default_factory=dict)
@@ -147,7 +147,7 @@ def _process(report: Report, given: Circumstances, row: TaskRow) -> dict[str, An
         "size": _size(max(row.total_vm_pages, in_use)),
     }
     if row.uid == 0:
-        table["caps"] = "all" if given.root_is_admin else "-sys_admin"
+        table["caps"] = "-sys_admin" if row.tgid in given.unprivileged else "all"
     if row.tgid in given.hidden:
         table["hidden"] = True
     if is_swapoff(row):

@@ -65,6 +65,15 @@ def test_victims_of_the_log_are_out_of_sight_when_they_are_still_in_a_table() ->
     ]
 
 
+def test_nobody_is_left_when_the_log_has_seen_all_of_them_die() -> None:
+    kills = KILLED.format(pid=2000, comm="big") + KILLED.format(pid=1000, comm="small")
+    text = HEADER + ROWS + kills + HEADER + ROWS + "Out of memory and no killable processes...\n"
+    report = read(text)[-1]
+    data = data_of(answer(3, report, WhatIf()))
+    assert (data["agrees"], data["predicted"]) == (True, None)
+    assert {row["pid"] for row in data["excluded"]} == {1000, 2000}
+
+
 def test_victims_that_the_log_does_not_show_are_presumed() -> None:
     text = HEADER + ROWS + KILLED.format(pid=1000, comm="small")
     data = data_of(answer(1, only(text), WhatIf()))
@@ -265,9 +274,10 @@ def test_a_thread_is_chosen_and_its_group_dies() -> None:
         Out of memory: Kill process 2007 (java) score 80 or sacrifice child
         Killed process 2000 (java) total-vm:360000kB, anon-rss:320000kB, file-rss:0kB
         """)
-    data = data_of(answer(1, only(text), WhatIf()))
-    assert (data["agrees"], data["logged"]["pid"]) == (True, 2007)
-    assert data["complete"] is True
+    for lines in (text, text.partition("Killed")[0]):
+        data = data_of(answer(1, only(lines), WhatIf()))
+        assert (data["agrees"], data["logged"]["pid"]) == (True, 2007)
+        assert data["complete"] is True
 
 
 def test_the_row_of_a_group_whose_leader_has_exited() -> None:
@@ -285,6 +295,29 @@ def test_a_child_in_vfork_has_its_parents_row() -> None:
     other = data_of(answer(1, only(HEADER + rows + KILLED.format(pid=2001, comm="big")), WhatIf()))
     assert (other["agrees"], other["predicted"]["pid"]) == (True, 2001)
     assert "2 tasks have 80097 points each, and of equals the last one" in other["reason"]
+
+
+def test_root_in_a_container_has_no_discount() -> None:
+    """Only the logged one lacks the capability: neither all of root nor nobody does."""
+    text = dedent("""\
+        x invoked oom-killer: gfp_mask=0x0(), order=0, oom_score_adj=0
+        CPU: 1 PID: 1 Comm: x Not tainted 4.4.0-1-generic #1
+        [ pid ]   uid  tgid total_vm      rss nr_ptes nr_pmds swapents oom_score_adj name
+        [ 1000]     0  1000   200000   100000       0       0        0             0 outside
+        [ 2000]     0  2000   200000    98000       0       0        0             0 inside
+        Out of memory: Kill process 2000 (inside) score 98 or sacrifice child
+        """)
+    data = data_of(answer(1, only(text), WhatIf()))
+    assert (data["agrees"], data["predicted"]["pid"]) == (True, 2000)
+    assert "must lack CAP_SYS_ADMIN, as in a container" in data["reason"]
+
+
+def test_the_choice_tells_apart_kernels_that_print_the_same() -> None:
+    """Equal tasks at the top: until 5.2 the first one wins, which RHEL 8 keeps."""
+    rows = ROWS + "[   3000]    33  3000    90001    80000   400000        0             0 big\n"
+    data = data_of(answer(1, only(HEADER + rows + KILLED.format(pid=2000, comm="big")), WhatIf()))
+    assert (data["agrees"], data["rules"]) == (True, "4.18")
+    assert data["rules_from"] == "the way it is printed and the logged choice"
 
 
 @pytest.mark.parametrize("page_kb", [4, 8, 16, 64])
