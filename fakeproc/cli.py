@@ -312,6 +312,8 @@ def _explain_log(arguments: argparse.Namespace) -> int:
     if arguments.mountpoint is not None or arguments.options:
         beside = " ".join(map(str, filter(None, (arguments.mountpoint, *arguments.options))))
         raise MountError(f"{beside}: means nothing beside --dmesg; name a mount or a log.")
+    if arguments.json and arguments.to_scenario is not None:
+        raise MountError("--json: means nothing beside --to-scenario, which writes TOML.")
     if arguments.file != "explain":
         raise MountError("--kernels: means nothing beside --dmesg; --kernel NAME is one of them.")
     options = what_if(

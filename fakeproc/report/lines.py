@@ -129,7 +129,7 @@ def _message(number: int, line: str) -> Message:
 # -- What mail has wrapped ---------------------------------------------------------
 
 HEADER = re.compile(r"\[ *pid *\] +uid +(?:tgid +)?total_vm\b")
-ROW_START = re.compile(r"\[ *(\d{1,10})\]((?: +-?\d{1,20})+)(?: |$)")
+ROW_START = re.compile(r"\[ *(\d{1,10})\]((?: +-?\d{1,20}){3,})(?: |$)")
 
 # How a line begins that has a certain end, and that end.
 _ENDINGS = (

@@ -129,6 +129,10 @@ class Report:
         return None
 
 
+_LONGEST_PREFIX = 64
+"""Of a kind that `lines` does not know."""
+
+
 # -- The lines ---------------------------------------------------------------------
 
 _INVOKED = re.compile(r"^(?P<comm>.*?) ?invoked oom-killer\b")
@@ -246,14 +250,10 @@ class _Draft:
     @property
     def is_about_an_oom(self) -> bool:
         """Say whether anything of it comes from the OOM killer; others print the memory too."""
-        spoken = (
-            self.invoked_by is not None
-            or self.summary
-            or self.kill
-            or self.killed
-            or self.constraint
-        )
-        return bool(spoken or self.table.lines or self.table.has_header or self.nobody)
+        killing = self.summary or self.constraint or self.kill or self.killed or self.nobody
+        if self.invoked_by is not None or killing or self.table.has_header:
+            return True
+        return bool(self.table.rows()[0])
 
 
 def parse(messages: Iterable[Message]) -> list[Report]:
@@ -278,9 +278,9 @@ class _Reader:
             self._victims.add((int(reaped[1]), reaped[2]))
         elif (version := _LINUX_VERSION.search(text)) is not None:
             self._release = version[1]
-        elif (row := ROW_START.search(text)) is not None:
+        elif (row := _near_start(ROW_START, text)) is not None:
             self._part(message, _Part.TABLE).table.lines.append(text[row.start() :])
-        elif "pid" in text and (header := HEADER.search(text)) is not None:
+        elif "pid" in text and (header := _near_start(HEADER, text)) is not None:
             self._take_header(message, text[header.start() :])
         elif not self._take_kill(message) and not self._take_memory(message):
             self._take_head(message)
@@ -324,15 +324,15 @@ class _Reader:
     def _take_kill(self, message: Message) -> bool:
         """Take in a line of the choice or the kill."""
         text = message.text
-        if (sharing := _SHARING.search(text)) is not None:
+        if (sharing := _near_start(_SHARING, text)) is not None:
             self._draft.sharers.append(_named(sharing))
-        elif (killed := _KILLED.search(text)) is not None:
+        elif (killed := _near_start(_KILLED, text)) is not None:
             self._take_killed(message, killed)
-        elif (kill := _KILL.search(text)) is not None:
+        elif (kill := _near_start(_KILL, text)) is not None:
             if self._draft.kill or self._draft.killed:
                 self._begin(message)
             self._part(message, _Part.CHOICE).kill = kill
-        elif (summary := _SUMMARY.search(text)) is not None:
+        elif (summary := _near_start(_SUMMARY, text)) is not None:
             self._take_summary(message, summary)
         elif (exiting := _ALREADY_EXITING.search(text)) is not None:
             if self._draft.group_path is None:
@@ -352,6 +352,9 @@ class _Reader:
         return True
 
     def _take_killed(self, message: Message, killed: re.Match[str]) -> None:
+        if any(known[0] == killed[0] for known in self._draft.killed):
+            # Once more in its group, or logged twice.
+            return
         if self._draft.killed and self._draft.group_path is None:
             self._begin(message)
         draft = self._part(message, _Part.KILL)
@@ -469,6 +472,12 @@ class _Reader:
         draft.asked = Named(int(cpu["pid"] or cpu["old_pid"]), cpu["comm"])
         if cpu["uid"]:
             draft.styles.add(Style.UID_OF_CPU_LINE)
+
+
+def _near_start(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    """Find a pattern behind no more than a prefix: others quote the kernel within a line."""
+    found = pattern.search(text)
+    return found if found is not None and found.start() <= _LONGEST_PREFIX else None
 
 
 def _nodes(text: str) -> str | None:

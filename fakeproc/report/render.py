@@ -199,10 +199,11 @@ def _logged(judgement: Judgement) -> str:
         words = "nobody could be killed" if report.nobody else "nobody"
         return words + (f"; the machine panicked: {report.panic}" if report.panic else "")
     text = _spell(report.chosen)
-    text += f" was chosen, score {report.score}" if report.score is not None else " was chosen"
+    text += " was chosen" + (f" (score {report.score})" if report.score is not None else "")
     if report.killed is None:
         return f"{text}; no line says who was killed"
-    text += f", {_spell(report.killed)} was killed"
+    same = report.killed == report.chosen
+    text += " and killed" if same else f", {_spell(report.killed)} was killed"
     if report.also_killed:
         text += f", and with it {', '.join(map(_spell, report.also_killed))}"
     return text

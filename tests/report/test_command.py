@@ -32,7 +32,7 @@ def test_what_a_person_reads(capsys: pytest.CaptureFixture[str]) -> None:
         "kernel: 3.12.0+; judged by the rules of 3.12, known from the text (3.12.0+)",
         "out of memory: the whole machine (global), RAM and swap 15G (3999684 pages)",
         "asked: systemd (1), order 0, 0x200da",
-        "logged: bash (26794) was chosen, score 0, sudo (27019) was killed",
+        "logged: bash (26794) was chosen (score 0), sudo (27019) was killed",
         "predicted: bash (26794): the log agrees",
         "why: bash (26794) had the most points: 909 pages of memory + 0 for oom_score_adj 0; the "
         "next, trinity (13744), had 702 points. sudo (27019) died in place of its parent bash "
@@ -115,6 +115,8 @@ def test_a_scenario_goes_to_standard_output_or_to_a_file(
         (["--dmesg", path_of("063"), "--set", "pyton3=1"], "nearest: python3"),
         (["--dmesg", path_of("063"), "--to-scenario", "/nonexistent/x"], "cannot be written"),
         (["--dmesg", path_of("063"), "--", "/mnt"], "/mnt: means nothing beside --dmesg"),
+        (["--dmesg", path_of("063"), "--kernels"], "--kernels: means nothing beside --dmesg"),
+        (["--dmesg", path_of("063"), "--json", "--to-scenario"], "--json: means nothing beside"),
         (["--set", "a=1"], "--set: goes with --dmesg FILE only."),
         (["--to-scenario"], "--to-scenario: goes with --dmesg FILE only."),
         (["--kernel", "6.1"], "--kernel: goes with --dmesg FILE only."),

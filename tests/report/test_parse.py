@@ -89,6 +89,15 @@ def test_the_reaper_of_an_earlier_victim_does_not_end_a_report() -> None:
     assert (2000, "big") not in report.earlier_victims  # it was reaped within
 
 
+def test_who_quotes_the_kernel_makes_no_report() -> None:
+    """As node-problem-detector does, and a journal that has everything twice."""
+    kill = KILLED.format(pid=2000, comm="big")
+    quote = "detector[6018]: I0624 18:49:43.983472 6018 log_monitor.go:159] New status: &{Events:"
+    report = only(HEADER + ROWS + kill + f"{quote}[Message:{kill}" + kill)
+    assert report.chosen == Named(2000, "big")
+    assert read("some oom: [8] 3 connections\nfoo[12]: [1] 2 3 4 5 6 7 8\n") == []
+
+
 def test_memory_that_somebody_else_prints_is_no_report() -> None:
     assert read("page allocation failure: order:4\nMem-Info:\n1000 pages RAM\n") == []
 
