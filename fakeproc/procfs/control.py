@@ -143,6 +143,9 @@ def _change_kernel(config: KernelConfig, line: str) -> KernelConfig:
             return config
         return config.with_switch(name.strip(), value.strip())
     name = words[1] if words[0] == "kernel" and len(words) == 2 else line
+    if name == config.base:
+        # Of a report it may be a release without a name.
+        return type(config)(name)
     if name not in PROFILE_NAMES:
         raise Refused(
             errno.EINVAL,

@@ -11,6 +11,8 @@ import pytest
 
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.oom import OomRequest
+from fakeproc.procfs.node import File
+from fakeproc.procfs.tree import Procfs
 from fakeproc.report.options import WhatIf, answer, require_use, what_if
 from fakeproc.report.rebuild import memcg_path
 from fakeproc.report.render import data_of, scenario_text_of, text_of
@@ -137,6 +139,20 @@ def test_the_scenario_of_a_report_has_the_same_victim(
     assert verdict.chosen.pid == explanation.chosen.pid
     assert verdict.victims[0].process.pid == explanation.victim.pid
     assert {p.pid for p in verdict.killed} == {p.pid for p in explanation.dying}
+
+
+def test_the_kernel_of_a_report_can_be_written_back(tmp_path: Path) -> None:
+    path = tmp_path / "report.toml"
+    path.write_text(scenario_text_of(answer_of("020"), "020"))
+    procfs = Procfs(load_scenario(path))
+    file = procfs.lookup("/fakeproc/kernel", procfs.machine.root)
+    assert isinstance(file, File)
+    before = file.render()
+    assert before.startswith(b"kernel 3.12\n")
+    assert file.store(procfs.machine.root, before) == len(before)
+    assert [line.split(b"#")[0] for line in file.render().splitlines()] == [
+        line.split(b"#")[0] for line in before.splitlines()
+    ]
 
 
 def test_odd_names_outlive_the_scenario(tmp_path: Path) -> None:
