@@ -120,9 +120,11 @@ class Report:
             if task.pid in (row.tid, row.tgid):
                 return row
         killed = self.killed
-        if killed is not None and killed.pid != task.pid and killed.comm == task.comm:
-            return next((row for row in self.rows if killed.pid in (row.tid, row.tgid)), None)
-        if killed is None and Style.SACRIFICE in self.styles:
+        if killed is not None and killed.comm == task.comm:
+            for row in self.rows:
+                if killed.pid in (row.tid, row.tgid):
+                    return row
+        if Style.SACRIFICE in self.styles:
             # Kernels that went by threads may name one that is not the leader.
             of_that_name = [row for row in self.rows if row.comm == task.comm]
             return of_that_name[0] if len(of_that_name) == 1 else None
@@ -151,6 +153,7 @@ _REACHED = re.compile(r"Memory limit reached of cgroup (?P<memcg>\S+)")
 _USAGE = re.compile(r"\b(memory\+swap|memory|swap): ?usage \d+ ?kB, limit (\d+) ?kB")
 _STATS = re.compile(r"Memory cgroup stats for (?P<memcg>.+?):(?: |$)")
 _STATS_SWAP = re.compile(r"\bswap:(\d+)KB")
+_TITLE = re.compile(r"Tasks state \(memory values in pages\)")
 _MEM_INFO = re.compile(r"^Mem-Info:|^(?:active_anon|Active):\d+")
 _RAM = re.compile(r"\b(\d+) pages (?:of )?RAM\b")
 _RESERVED = re.compile(r"\b(\d+) (?:pages reserved|reserved pages)\b")
@@ -320,6 +323,10 @@ class _Reader:
         table.columns = numeric_columns(header)
         if header.startswith("[  pid"):
             self._draft.styles.add(Style.WIDE_PID)
+            # Since 4.19 it has a title.  Where only that is missing, somebody has filtered.
+            draft = self._draft
+            before = draft.invoked_by is not None or draft.has_memory
+            table.cut |= before and not table.has_title
 
     def _take_kill(self, message: Message) -> bool:
         """Take in a line of the choice or the kill."""
@@ -397,6 +404,8 @@ class _Reader:
             if (swap := _STATS_SWAP.search(text)) is not None:
                 used = max(draft.memory.memcg_swap_used_kb, int(swap[1]))
                 self._set(message, memcg_swap_used_kb=used)
+        elif _TITLE.search(text):
+            self._part(message, _Part.MEMORY).table.has_title = True
         elif _MEM_INFO.search(text):
             self._part(message, _Part.MEMORY)
         elif (ram := _RAM.search(text)) is not None:

@@ -41,6 +41,7 @@ class Table:
     columns: list[str] = field(default_factory=list)
     """Between the pid and the name; nothing: the header is not in the log."""
     lines: list[str] = field(default_factory=list)
+    has_title: bool = False
     has_header: bool = False
     cut: bool = False
     """Something says that rows were left out."""

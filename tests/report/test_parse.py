@@ -163,6 +163,15 @@ def test_something_cut_out_of_the_table_is_seen(damage: str) -> None:
     assert only(text.replace(damage, "")).complete
 
 
+def test_lines_that_somebody_has_filtered() -> None:
+    """Grep finds the header by its "oom", but not the title above it, nor most rows."""
+    head = "x invoked oom-killer: gfp_mask=0x0(), order=0, oom_score_adj=0\n"
+    title = "Tasks state (memory values in pages):\n"
+    kill = KILLED.format(pid=2000, comm="big")
+    assert not only(head + HEADER + ROWS + kill).complete
+    assert only(head + title + HEADER + ROWS + kill).complete
+
+
 def test_a_victim_without_a_row_is_a_missing_row() -> None:
     report = only(HEADER + ROWS + KILLED.format(pid=4711, comm="java"))
     assert not report.complete
@@ -283,7 +292,7 @@ def test_a_thread_is_chosen_and_its_group_dies() -> None:
         Out of memory: Kill process 2007 (java) score 80 or sacrifice child
         Killed process 2000 (java) total-vm:360000kB, anon-rss:320000kB, file-rss:0kB
         """)
-    for lines in (text, text.partition("Killed")[0]):
+    for lines in (text, text.partition("Killed")[0], text.replace("process 2000", "process 2007")):
         data = data_of(answer(1, only(lines), WhatIf()))
         assert (data["agrees"], data["logged"]["pid"]) == (True, 2007)
         assert data["complete"] is True
