@@ -19,7 +19,6 @@ _BY_STYLE: tuple[tuple[frozenset[Style], Version], ...] = tuple(
         ((Style.SINCE_6_1, Style.KILLED_MESSAGE), (6, 1)),
         ((Style.SINCE_5_9, Style.KILLED_MESSAGE), (5, 10)),
         ((Style.PGTABLES, Style.SUMMARY, Style.SACRIFICE), (5, 0)),
-        ((Style.KILLED_PGTABLES, Style.WIDE_PID), (5, 4)),
         ((Style.KILLED_PGTABLES,), (5, 4)),
         ((Style.PGTABLES, Style.SUMMARY, Style.WIDE_PID), (5, 2)),
         # RHEL 8 prints a summary, but the narrow column.

@@ -299,9 +299,9 @@ def scenario_text_of(answer: Answer, source: str) -> str:
     if report.memory.page_kb != PAGE_KIB:
         comments.append(f"A page had {report.memory.page_kb} kB; here it has {PAGE_KIB}.")
     comments += [f"Mind: {warning}." for warning in judgement.warnings]
-    return dump_scenario(scenario_of(report, given), [line_of(text) for text in comments])
+    return dump_scenario(scenario_of(report, given), [_line_of(text) for text in comments])
 
 
-def line_of(text: str) -> str:
+def _line_of(text: str) -> str:
     """Return a text that stays on its line, whatever name is in it."""
     return "".join(char if char.isprintable() else "?" for char in text)
