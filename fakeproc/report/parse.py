@@ -297,6 +297,8 @@ class _Reader:
         """Return the draft to which a line of this part belongs."""
         if part < self._draft.part:
             self._begin(message)
+        if self._draft.part is _Part.NOTHING:
+            self._draft.line_number = message.line_number
         self._draft.part = part
         return self._draft
 

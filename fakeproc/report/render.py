@@ -164,9 +164,10 @@ def text_of(answer: Answer, *, of: int) -> str:
 
 def _scope(judgement: Judgement) -> str:
     report, total = judgement.report, judgement.request.totalpages
-    page_kb = report.memory.page_kb
-    whole = f"{_size(total, page_kb)} ({total} pages)"
+    whole = f"{_size(total, report.memory.page_kb)} ({_count(total)})"
     if report.scope is Scope.GLOBAL:
+        if report.memory.ram_pages is None:
+            whole = f"not in the report{f', assumed {whole}' if report.rows else ''}"
         return f"the whole machine (global), RAM and swap {whole}"
     if report.scope is not Scope.MEMCG:
         nodes = f"nodes {report.nodes}" if report.nodes else "the allowed nodes"
@@ -175,7 +176,13 @@ def _scope(judgement: Judgement) -> str:
     limit = "limit not in the report"
     if limit_kb is not None:
         limit = "no limit" if limit_kb >= NO_LIMIT_KB else f"limit {_size(limit_kb, 1)}"
+    elif not report.rows:
+        return f"the cgroup {report.memcg_path or '(not named)'}, {limit}"
     return f"the cgroup {report.memcg_path or '(not named)'}, {limit}; with swap {whole}"
+
+
+def _count(pages: int) -> str:
+    return f"{pages} page" if pages == 1 else f"{pages} pages"
 
 
 def _size(units: int, unit_kb: int) -> str:

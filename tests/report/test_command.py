@@ -45,6 +45,23 @@ def test_what_a_person_reads(capsys: pytest.CaptureFixture[str]) -> None:
     assert "  oom_score_adj is -1000: systemd-udevd (219), sshd (350)" in lines
 
 
+def test_what_is_not_in_the_log_is_not_made_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed = "Memory cgroup out of memory: Killed process 63214 (uwsgi) total-vm:8kB, anon-rss:4kB"
+    invoked = "uwsgi invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=986"
+    log = tmp_path / "log"
+    log.write_text(f"[ 7063.247407] {killed}\n[ 7093.543707] {invoked}\n")
+    code, out, _ = explain(capsys, "--dmesg", log)
+    assert code == 0
+    assert [line for line in out.splitlines() if line.startswith(("report ", "out of"))] == [
+        "report 1 of 2, line 1",
+        "out of memory: the cgroup (not named), limit not in the report",
+        "report 2 of 2, line 2",
+        "out of memory: the whole machine (global), RAM and swap not in the report",
+    ]
+
+
 @pytest.mark.parametrize("identity", IDS)
 def test_every_report_can_be_printed(identity: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = explain(capsys, "--dmesg", path_of(identity), "--swap", "2G")
