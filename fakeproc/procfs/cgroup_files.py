@@ -65,7 +65,7 @@ class CgroupNode(File):
         self._require_there()
         if self._row.store is None:
             raise Refused(errno.EINVAL)
-        self._session.machine.require_running()
+        self._session.require_running()
         try:
             self._row.store(self._session, caller, self._memcg, _text(data))
         except Refused as refused:
@@ -135,7 +135,7 @@ class CgroupDirectory(Directory):
 
     def _prepare_change(self, caller: Caller) -> None:
         self.require_access(caller, 3)
-        self._session.machine.require_running()
+        self._session.require_running()
 
 
 # -- Members -----------------------------------------------------------------------

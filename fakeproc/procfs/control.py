@@ -42,7 +42,7 @@ class ControlNode(File):
         if self._row.store is None:
             raise Refused(errno.EINVAL)
         if not self._row.works_after_a_panic:
-            self._session.machine.require_running()
+            self._session.require_running()
         return self._row.store(self._session, caller, data)
 
 

@@ -130,7 +130,7 @@ def run(session: Session, caller: Caller, line: bytes) -> str:
     if command is None:
         raise not_known("command", name, COMMANDS)
     if name not in _AFTER_A_PANIC:
-        session.machine.require_running()
+        session.require_running()
     return command.run(session, caller, _arguments(name, command, rest)) or "ok"
 
 

@@ -56,6 +56,14 @@ class Session:
         self.adopted: set[Process] = set()
         """Processes of the machine that stand for one of the host."""
 
+    def require_running(self) -> None:
+        """Refuse with EIO when the machine has panicked; ctl says so, whatever was written to."""
+        try:
+            self.machine.require_running()
+        except Refused as refused:
+            self.answer_refusal(refused)
+            raise
+
     def answer_refusal(self, refused: Refused) -> None:
         """Let ctl say why a write was refused."""
         self.answer = f"{refused.name}: {refused.why}\n"

@@ -57,7 +57,7 @@ class SystemNode(File):
         """Write; EIO where the file takes no writes (seen on meminfo, 6.18)."""
         if self._row.store is None:
             raise Refused(errno.EIO)
-        self._session.machine.require_running()
+        self._session.require_running()
         return self._row.store(self._session.machine, caller, data)
 
     def _overridden(self, caller: Caller) -> bool:

@@ -73,9 +73,8 @@ class TaskNode(File):
         """Write; EINVAL where the file takes no writes, whoever opened it (seen on 6.1)."""
         if self._row.store is None:
             raise Refused(errno.EINVAL)
-        machine = self._session.machine
-        machine.require_running()
-        return self._row.store(machine, self._thread, caller, data)
+        self._session.require_running()
+        return self._row.store(self._session.machine, self._thread, caller, data)
 
 
 def _require_there(machine: Machine, thread: Thread) -> None:

@@ -155,7 +155,9 @@ def test_after_a_panic_reads_work_and_writes_get_eio(procfs: Procfs) -> None:
         ("/sysrq-trigger", "f"),
         ("/fakeproc/oom_trigger", "1"),
         ("/fakeproc/kernel", "6.1"),
+        ("/fakeproc/cgroup/cgroup.procs", "100001"),
     ]:
+        procfs.answer = "ok\n"
         with pytest.raises(Refused) as refused:
             write(procfs, path, text)
         assert refused.value.error == errno.EIO, path
