@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from fakeproc.kernel import badness, capability, memcg_oom, oom, oom_adj, reaper
+from fakeproc.kernel import badness, capability, memcg_oom, oom, oom_adj, psi, reaper
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.events import EventQueue
 from fakeproc.kernel.holds import Holds
+from fakeproc.kernel.loadavg import LoadAverage
 from fakeproc.kernel.log import KernelLog, Level
 from fakeproc.kernel.memcg import Memcg
 from fakeproc.kernel.numa import ANYWHERE, Placement, shares_nodes
@@ -158,6 +159,9 @@ class Machine:
         self.sysctls = SysctlTable()
         self.log = KernelLog()
         self.now_ns = 0
+        self.pressure = psi.all_pressures()
+        """The files of /proc/pressure by name: memory, cpu, io."""
+        self.load_average = LoadAverage()
         self.deprecated_warned = False
         self.rankings = Rankings()
         """Who has the most points, kept up to date by `_changed`."""
@@ -424,10 +428,14 @@ class Machine:
     def set_state(self, thread: Thread, state: State) -> None:
         """Change a task's state; nothing else does."""
         thread.state = state
-        if state in (State.RUNNING, State.DISK_SLEEP):
+        is_busy = state in (State.RUNNING, State.DISK_SLEEP)
+        if is_busy == (thread in self._busy):
+            return
+        if is_busy:
             self._busy[thread] = None
         else:
-            self._busy.pop(thread, None)
+            del self._busy[thread]
+        self.load_average.change(self.now_ns, len(self._busy))
 
     def _require_alive(self, thread: Thread) -> None:
         if not thread.alive:

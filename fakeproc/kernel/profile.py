@@ -122,6 +122,7 @@ class Profile:
 
     # Pressure.
     psi_file: bool
+    psi_cpu_full_line: bool
     psi_unprivileged_trigger: bool
 
 
@@ -300,6 +301,8 @@ HISTORY: Mapping[str, tuple[Change, ...]] = {
     "memory_events_hierarchical": (Change(False), Change(True, (5, 2))),
     "memory_events_local": (Change(False), Change(True, (5, 3))),
     "psi_file": (Change(False), Change(True, (4, 20))),
+    # e7fcd7622823, "psi: Add PSI_CPU_FULL state"; for the whole machine it is 0.
+    "psi_cpu_full_line": (Change(False), Change(True, (5, 13))),
     "psi_unprivileged_trigger": (Change(False), Change(True, (6, 4))),
 }
 """Every switch and its changes (reference: table of kernel generations, section 10)."""
