@@ -28,9 +28,10 @@ class Averages:
         self._period_ns = period_ns
         self._values = (0, 0, 0)
         self._averaged_ns = 0
-        self._last_ns = now_ns
+        self.last_ns = now_ns
+        """When they changed last."""
         self.next_ns = now_ns + period_ns
-        """When the averages change next."""
+        """When they are to change next."""
 
     def update(self, now_ns: int, total_ns: int) -> None:
         """Bring them up to date; nothing happens before `next_ns` (update_averages).
@@ -42,11 +43,11 @@ class Averages:
         if now_ns < self.next_ns:
             return
         missed = (now_ns - self.next_ns) // self._period_ns
-        elapsed_ns = now_ns - (self._last_ns + missed * self._period_ns)
+        elapsed_ns = now_ns - (self.last_ns + missed * self._period_ns)
         sample_ns = min(total_ns - self._averaged_ns, elapsed_ns)
         active = sample_ns * 100 // elapsed_ns * FIXED_1
         self._averaged_ns += sample_ns
-        self._last_ns = now_ns
+        self.last_ns = now_ns
         self.next_ns += (missed + 1) * self._period_ns
         ten, sixty, three_hundred = (
             decay_towards(decay_towards(value, power(decay, missed), 0), decay, active)
@@ -77,16 +78,17 @@ class _Line:
 
     def __init__(self) -> None:
         self._averages = Averages()
-        self._settled_ns = 0
-        """What came before is in the averages."""
-        self._settled_total_ns = 0
+        self._averaged_total_ns = 0
         self._stalls: list[tuple[int, int]] = []
-        """Beginning and end of what came later: disjoint, in order."""
+        """Beginning and end of what came after the averages: disjoint, in order."""
+        self._shown = self._averages
+        """How far they have been worked out for those who asked, until there is another stall."""
 
     def add(self, start_ns: int, end_ns: int) -> None:
         """Note a stall; what overlaps others counts once."""
         self._settle(start_ns - _LATENESS_NS)
-        start_ns = max(start_ns, self._settled_ns)
+        self._shown = self._averages
+        start_ns = max(start_ns, self._averages.last_ns)
         if start_ns >= end_ns:
             return
         stalls = self._stalls
@@ -101,22 +103,22 @@ class _Line:
 
     def render(self, now_ns: int) -> str:
         """Return averages and total as they are now; nothing changes by asking."""
-        averages = copy(self._averages)
-        total_ns = self._average(averages, now_ns)
-        return f"{averages.render()} total={total_ns // 1000}"
+        if self._shown is self._averages or now_ns < self._shown.last_ns:
+            self._shown = copy(self._averages)
+        total_ns = self._average(self._shown, now_ns)
+        return f"{self._shown.render()} total={total_ns // 1000}"
 
     def _settle(self, until_ns: int) -> None:
         """Average the periods that are over by then, and forget their stalls."""
-        settled_ns = self._averages.last_update_by(until_ns)
-        if settled_ns <= self._settled_ns:
+        if until_ns < self._averages.next_ns:
             return
-        self._settled_total_ns = self._average(self._averages, settled_ns)
-        self._settled_ns = settled_ns
-        self._stalls = [(max(s, settled_ns), e) for s, e in self._stalls if e > settled_ns]
+        last_ns = self._averages.last_update_by(until_ns)
+        self._averaged_total_ns = self._average(self._averages, last_ns)
+        self._stalls = [(max(s, last_ns), e) for s, e in self._stalls if e > last_ns]
 
     def _average(self, averages: Averages, until_ns: int) -> int:
         """Bring averages up to date, period by period; return the total by then."""
-        total_ns = self._settled_total_ns
+        total_ns = self._averaged_total_ns
         for start_ns, end_ns in self._stalls:
             if start_ns >= until_ns:
                 break
@@ -146,8 +148,8 @@ class Pressure:
         """Tell of a task that waited; ``full`` if no other task could run meanwhile.
 
         Times are of the machine's clock.  Stalls of several tasks at once count once.  A
-        stall may be told when it is over: it counts in the periods in which it was, unless
-        another has been told that began `_LATENESS_NS` later.
+        stall may be told when it is over, and counts in the periods in which it was; but what
+        lies half a minute before the beginning of another that was told counts no more.
         """
         end_ns = start_ns + duration_ns
         self._some.add(start_ns, end_ns)
