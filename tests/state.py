@@ -25,6 +25,8 @@ def dump(procfs: Procfs) -> dict[str, Any]:
         "counters": (machine.forks, machine.last_pid, machine.oom_kills, machine.now_ns),
         "tids": sorted(thread.tid for thread in machine.threads()),
         "log": machine.log.render(),
+        "pressure": [p.render(machine.now_ns) for p in machine.pressure.values()],
+        "load": machine.load_average.render(machine.now_ns),
         "warned": machine.deprecated_warned,
         "memcgs": [dump_memcg(group) for group in machine.root_memcg.subtree()],
         "question": procfs.question,

@@ -120,7 +120,8 @@ class Profile:
     memory_events_hierarchical: bool
     memory_events_local: bool
 
-    # Pressure.
+    # Memory and pressure.
+    available_keeps_reserves: bool
     psi_file: bool
     psi_cpu_full_line: bool
     psi_unprivileged_trigger: bool
@@ -300,6 +301,7 @@ HISTORY: Mapping[str, tuple[Change, ...]] = {
     # 9852ae3fe529, "mm, memcg: consider subtrees in memory.events"; 1e577f970f66.
     "memory_events_hierarchical": (Change(False), Change(True, (5, 2))),
     "memory_events_local": (Change(False), Change(True, (5, 3))),
+    "available_keeps_reserves": (Change(False), Change(True, (4, 5))),  # 84ad5802a33a
     "psi_file": (Change(False), Change(True, (4, 20))),
     # e7fcd7622823, "psi: Add PSI_CPU_FULL state"; for the whole machine it is 0.
     "psi_cpu_full_line": (Change(False), Change(True, (5, 13))),

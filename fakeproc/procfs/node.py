@@ -36,6 +36,10 @@ class Node(ABC):
     def attributes(self) -> Attributes:
         """Return mode and owner as they are now."""
 
+    def is_there(self) -> bool:
+        """Say whether the present kernel has it."""
+        return True
+
     def require_access(self, caller: Caller, wanted: int) -> None:
         """Refuse with EACCES unless the mode gives the caller these rights (os.R_OK ...).
 

@@ -13,8 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from fakeproc.kernel.available import available
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
+from fakeproc.kernel.profile import Profile
 from fakeproc.kernel.sysctl import SYSCTLS
 from fakeproc.kernel.task import PAGE_KIB, Caller, State
 from fakeproc.procfs.node import Attributes, File, Seek
@@ -29,11 +31,12 @@ Store = Callable[[Machine, Caller, bytes], int]
 
 @dataclass(frozen=True, slots=True)
 class SystemFile:
-    """A row of the table: permission bits, what reading gives, what writing does."""
+    """A row: permission bits, what reading gives, what writing does, which kernels have it."""
 
     mode: int
     render: Render
     store: Store | None = None
+    there: Callable[[Profile], bool] = lambda profile: True
 
 
 class SystemNode(File):
@@ -44,6 +47,10 @@ class SystemNode(File):
         self._row = row
         self._is_sysctl = path.startswith("sys/")
         self.seek = Seek.DEFAULT if self._is_sysctl else Seek.SEQ
+
+    def is_there(self) -> bool:
+        """Say whether the present kernel has the file."""
+        return self._row.there(self._session.machine.profile)
 
     def attributes(self) -> Attributes:
         """Return the row's mode; root's, as all of them are."""
@@ -80,7 +87,7 @@ def render_meminfo(machine: Machine) -> bytes:
     pages = {
         "MemTotal": hardware.ram_pages,
         "MemFree": free,
-        "MemAvailable": min(free + used.file_pages, hardware.ram_pages),
+        "MemAvailable": available(machine),
         "Buffers": 0,
         "Cached": cached,
         "SwapCached": 0,
@@ -160,7 +167,8 @@ def render_uptime(machine: Machine) -> bytes:
 def render_loadavg(machine: Machine) -> bytes:
     """Return three averages, running and all tasks, and the last pid given out."""
     running = max(machine.count_in_state(State.RUNNING), 1)
-    return b"0.00 0.00 0.00 %d/%d %d\n" % (running, machine.thread_count, machine.last_pid)
+    averages = machine.load_average.render(machine.now_ns)
+    return f"{averages} {running}/{machine.thread_count} {machine.last_pid}\n".encode()
 
 
 def render_stat(machine: Machine) -> bytes:
@@ -201,6 +209,21 @@ def render_cpuinfo(machine: Machine) -> bytes:
     return "\n".join(blocks + [""]).encode()
 
 
+# -- pressure/ ---------------------------------------------------------------------
+
+
+def _render_pressure(name: str, machine: Machine) -> bytes:
+    text = machine.pressure[name].render(machine.now_ns)
+    if name == "cpu" and not machine.profile.psi_cpu_full_line:
+        text = text[: text.index("full")]
+    return text.encode()
+
+
+def _refuse_trigger(machine: Machine, caller: Caller, data: bytes) -> int:
+    """Refuse: nobody could be told, as libfuse 2 has no poll with priority events."""
+    raise Refused(errno.EOPNOTSUPP, "pressure: triggers are not supported; read the averages.")
+
+
 # -- sys/ --------------------------------------------------------------------------
 
 
@@ -235,6 +258,15 @@ SYSTEM_FILES: dict[str, SystemFile] = {
     "uptime": SystemFile(0o444, render_uptime),
     "version": SystemFile(0o444, render_version),
     "vmstat": SystemFile(0o444, render_vmstat),
+    **{
+        f"pressure/{name}": SystemFile(
+            0o666,
+            partial(_render_pressure, name),
+            _refuse_trigger,
+            there=lambda profile: profile.psi_file,
+        )
+        for name in ("cpu", "io", "memory")
+    },
     "sys/kernel/hostname": SystemFile(
         0o444, lambda machine: f"{machine.hardware.hostname}\n".encode()
     ),

@@ -41,19 +41,26 @@ class Procfs(Session):
 
 
 class _Static(Directory):
-    """A directory whose names are fixed, made of nested dictionaries."""
+    """A directory whose names are fixed, made of nested dictionaries.
+
+    Of a directory in which the present kernel has nothing, it has nothing at all.
+    """
 
     def __init__(self, nodes: dict[str, Node]) -> None:
         self._nodes = nodes
 
     def entries(self, caller: Caller) -> Iterable[tuple[str, int]]:
-        return [(name, stat.S_IFMT(n.attributes().mode)) for name, n in self._nodes.items()]
+        nodes = self._nodes.items()
+        return [(name, stat.S_IFMT(n.attributes().mode)) for name, n in nodes if n.is_there()]
 
     def child(self, name: str, caller: Caller) -> Node:
-        try:
-            return self._nodes[name]
-        except KeyError:
-            raise Refused(errno.ENOENT) from None
+        node = self._nodes.get(name)
+        if node is None or not node.is_there():
+            raise Refused(errno.ENOENT)
+        return node
+
+    def is_there(self) -> bool:
+        return any(node.is_there() for node in self._nodes.values())
 
 
 class _Root(Directory):

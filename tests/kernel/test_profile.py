@@ -119,6 +119,7 @@ LOG_AND_COUNTERS = {
 
 NOT_IN_THE_TABLE = LOG_AND_COUNTERS | {
     "admin_discount_base",
+    "available_keeps_reserves",
     "eligible_in_badness",
     "gfp_names",
     "header_nodemask_form",
@@ -130,6 +131,7 @@ NOT_IN_THE_TABLE = LOG_AND_COUNTERS | {
     "nofs_spares_memcg",
     "oom_adj_read_clamped",
     "points_per_mille",
+    "psi_cpu_full_line",
     "rss_in_batches",
     "sysrq_nobody_line",
 }

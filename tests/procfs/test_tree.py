@@ -662,11 +662,17 @@ def test_the_three_oom_files_speak_of_the_process(proc: Proc) -> None:
 # -- The machine -------------------------------------------------------------------
 
 
+def test_loadavg_counts_who_waits_uninterruptibly(proc: Proc) -> None:
+    proc.machine.hold(proc.web.leader, Hold.STUCK)
+    proc.machine.advance(60_048_000_000)
+    assert proc.read("/loadavg") == "0.63 0.18 0.06 1/5 5000\n"
+
+
 def test_meminfo(proc: Proc) -> None:
     expected = """\
         MemTotal:        1048576 kB
         MemFree:         1030520 kB
-        MemAvailable:    1033120 kB
+        MemAvailable:     926412 kB
         Buffers:               0 kB
         Cached:             2680 kB
         SwapCached:            0 kB

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""MemAvailable: how much memory there is for new programs without swapping."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fakeproc.kernel.task import PAGE_KIB
+from fakeproc.kernel.zones import lowmem_reserve, watermarks, zones
+
+if TYPE_CHECKING:
+    from fakeproc.kernel.machine import Machine
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneMarks:
+    """What a zone keeps back, in pages, as /proc/zoneinfo shows it."""
+
+    managed_pages: int
+    low_pages: int
+    high_pages: int
+    lowmem_reserve_pages: Sequence[int]
+    """By the zone up to which an allocation may go (``protection``)."""
+
+
+def totalreserve_pages(marks: Sequence[ZoneMarks]) -> int:
+    """Return what the kernel keeps from programs: calculate_totalreserve_pages.
+
+    That is in each zone, but not more than it has, the high watermark and the most that it
+    reserves from allocations that could go higher.
+    """
+    return sum(
+        min(zone.high_pages + max(zone.lowmem_reserve_pages), zone.managed_pages) for zone in marks
+    )
+
+
+def available_pages(
+    marks: Sequence[ZoneMarks],
+    *,
+    free_pages: int,
+    file_pages: int,
+    reclaimable_pages: int,
+    keeps_reserves: bool = True,
+) -> int:
+    """Return MemAvailable (si_mem_available): what is free and can easily become so.
+
+    ``file_pages`` are those on both lists of file pages; ``reclaimable_pages`` slab that can
+    be reclaimed and, since 4.20, what is reclaimable otherwise.  Of either, half is taken
+    to be in use, but not more than the low watermarks.  What is free counts without the
+    reserves or, before 4.5 (84ad5802a33a), without the low watermarks.
+    """
+    low_pages = sum(zone.low_pages for zone in marks)
+    kept_pages = totalreserve_pages(marks) if keeps_reserves else low_pages
+    available = free_pages - kept_pages
+    for pages in (file_pages, reclaimable_pages):
+        available += pages - min(pages // 2, low_pages)
+    return max(available, 0)
+
+
+def available(machine: Machine) -> int:
+    """Return MemAvailable of the machine, in pages."""
+    among = zones(machine)
+    marks = []
+    for zone in among:
+        kib = watermarks(machine, zone)
+        low_pages, high_pages = kib.low_kib // PAGE_KIB, kib.high_kib // PAGE_KIB
+        reserve = lowmem_reserve(machine, among, zone)
+        marks.append(ZoneMarks(zone.managed_pages, low_pages, high_pages, reserve))
+    return available_pages(
+        marks,
+        free_pages=machine.free_pages,
+        file_pages=machine.used.file_pages,
+        reclaimable_pages=0,
+        keeps_reserves=machine.profile.available_keeps_reserves,
+    )
