@@ -28,7 +28,7 @@ from fakeproc.mount import (
     start_server,
     unmount,
 )
-from fakeproc.procfs.clock import ClockMode
+from fakeproc.procfs.clock import ClockMode, parse_speed
 from fakeproc.procfs.session import HidePid
 from fakeproc.procfs.tree import Procfs
 from fakeproc.report.command import explain_log
@@ -104,11 +104,18 @@ def _add_mount(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default=0,
         help="what users see of others' tasks, as proc's own option: 1 no files, 2 and 4 nothing",
     )
-    mount.add_argument(
+    clock = mount.add_mutually_exclusive_group()
+    clock.add_argument(
         "--clock",
-        choices=list(ClockMode),
+        choices=(ClockMode.REAL, ClockMode.MANUAL),
         default=ClockMode.REAL,
         help="time passes as on the host (real), or only when fakeproc/clock is written (manual)",
+    )
+    clock.add_argument(
+        "--speed",
+        metavar="N",
+        default="1",
+        help="so many seconds pass in one of the host's, such as 10 or 0.5 (default: 1)",
     )
     mount.set_defaults(run=_mount)
 
@@ -251,6 +258,7 @@ def _mount(arguments: argparse.Namespace) -> int:
         real_capabilities=arguments.caps == "real",
         hidepid=HidePid(arguments.hidepid),
         manual_clock=arguments.clock == ClockMode.MANUAL,
+        clock_speed=parse_speed(arguments.speed),
     )
     if arguments.foreground:
         serve(Procfs(machine), path, options)

@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from ctypes.util import find_library
 from dataclasses import dataclass
+from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -31,6 +32,7 @@ from fakeproc.callers import Callers
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.task import Caller
+from fakeproc.procfs import clock
 from fakeproc.procfs.node import (
     BLOCK_SIZE,
     Attributes,
@@ -71,6 +73,8 @@ class MountOptions:
     hidepid: HidePid = HidePid.OFF
     manual_clock: bool = False
     """Time stands still until a write to fakeproc/clock moves it."""
+    clock_speed: Fraction = clock.REAL_SPEED
+    """Otherwise: how many seconds pass in one of the host's."""
 
 
 # -- Upcalls -----------------------------------------------------------------------
@@ -126,8 +130,7 @@ class Operations:
         """Count the upcall, bring the machine to the present, bury who is gone."""
         self.procfs.stats.upcalls += 1
         now_ns = time.monotonic_ns()
-        if not self.procfs.manual_clock:
-            self.procfs.machine.advance(now_ns - self._last_ns)
+        clock.pass_host_time(self.procfs, now_ns - self._last_ns)
         self._last_ns = now_ns
         self._callers.bury()
 
@@ -371,7 +374,7 @@ def serve(
     """Mount and answer upcalls until the mount is gone; `on_ready` is called when it is up."""
     options = options or MountOptions()
     procfs.hidepid = options.hidepid
-    procfs.manual_clock = options.manual_clock
+    procfs.set_clock(options.clock_speed, manual=options.manual_clock)
     binding = load_binding()
     is_mfusepy = binding.__name__ == "mfusepy"
     callers = Callers(procfs, real_capabilities=options.real_capabilities)

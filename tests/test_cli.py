@@ -163,9 +163,18 @@ def test_mount_of_an_unknown_kernel(folder: Path) -> None:
     assert f"accepted: {', '.join(PROFILE_NAMES)}." in message
 
 
+@pytest.mark.parametrize("speed", ["0", "fast", "10001"])
+def test_mount_at_an_impossible_speed(folder: Path, speed: str) -> None:
+    message = _refusal(_run("mount", "--speed", speed, folder))
+    assert message.startswith(f"speed {speed}: accepted is a number from 0.001 to 10000")
+    assert not is_mounted(folder)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
+        ("mount", "--speed", "10", "--clock", "manual", "x"),
+        ("mount", "--clock", "scaled", "x"),
         ("mount", "--patch", "7", "x"),
         ("mount", "--no-patch", "0", "x"),
         ("mount", "--patch", "one", "x"),

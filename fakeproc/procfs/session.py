@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from fractions import Fraction
 
 from fakeproc.kernel.capability import CAP_SYS_PTRACE
 from fakeproc.kernel.errors import Refused
@@ -43,6 +44,10 @@ class Session:
         self.stats = Stats()
         self.manual_clock = False
         """Time stands still unless somebody moves it."""
+        self.clock_speed = Fraction(1)
+        """Otherwise: how many seconds pass in one of the host's."""
+        self.clock_rest_ns = Fraction(0)
+        """What the clock has not shown yet of the time that has passed: less than 1 ns."""
         self.answer = "ok\n"
         """What reading ctl gives: the last answer, or why the last command was refused."""
         self.question = ""
@@ -63,6 +68,10 @@ class Session:
         except Refused as refused:
             self.answer_refusal(refused)
             raise
+
+    def set_clock(self, speed: Fraction, *, manual: bool = False) -> None:
+        """Let the clock go at a speed from now on, or stand still."""
+        self.clock_speed, self.manual_clock = speed, manual
 
     def answer_refusal(self, refused: Refused) -> None:
         """Let ctl say why a write was refused."""

@@ -7,15 +7,15 @@ import errno
 import os
 from collections.abc import Callable
 
-from tests.conftest import Mounted
-from tests.mount import opened, refused
+from tests.conftest import Mounted, wait_until
+from tests.mount import opened, put, refused
 
 CONTROL = "ctl() { echo $@ > fakeproc/ctl; }; "
 
 
 def test_a_manual_clock_goes_when_it_is_moved(mount: Callable[..., Mounted]) -> None:
     mounted = mount("--clock", "manual", "--kernel", "6.1")
-    assert mounted.read("fakeproc/clock") == "time: 3600.000000000\nmode: manual\n"
+    assert mounted.read("fakeproc/clock") == "time: 3600.000000000\nmode: manual\nspeed: 0\n"
     script = """
         ctl hold 100013 at-exit for=5s; echo 1 > fakeproc/oom_trigger
         echo 1 > fakeproc/oom_trigger; grep outcome fakeproc/oom_trigger
@@ -32,7 +32,8 @@ def test_a_manual_clock_goes_when_it_is_moved(mount: Callable[..., Mounted]) -> 
         "State:\tt (tracing stop)",
         "State:\tZ (zombie)",
         "3605.00 7210.00",
-        "EINVAL: clock: 'fast': accepted: real, manual, or + and a time such as 500ms, 5s or 2m.",
+        "EINVAL: clock: 'fast': accepted: real, manual, speed 10, or + and a time such as "
+        "500ms, 5s or 2m.",
     ]
 
 
@@ -45,6 +46,19 @@ def test_a_clock_may_be_stopped_and_go_on(mounted: Mounted) -> None:
     assert time() == time()
     (mounted / "fakeproc/clock").write_text("real")
     assert time() != time()
+
+
+def test_a_clock_may_go_faster(mount: Callable[..., Mounted]) -> None:
+    """An hour in a second and less, which is time enough to die."""
+    mounted = mount("--speed", "10000")
+    assert mounted.read("fakeproc/clock").endswith("\nmode: scaled\nspeed: 10000\n")
+    mounted.control("hold 100013 at-exit for=1h")
+    mounted.control("kill 100013 SIGKILL")
+    wait_until(lambda: "zombie" in mounted.read("100013/status"), "the end of the hold")
+    (mounted / "fakeproc/clock").write_text("speed 0.5")
+    assert mounted.read("fakeproc/clock").endswith("\nmode: scaled\nspeed: 0.5\n")
+    with refused(errno.EINVAL):
+        put(mounted / "fakeproc/clock", b"speed 0")
 
 
 def test_what_was_open_before_a_reboot_is_gone(mounted: Mounted) -> None:
