@@ -40,7 +40,7 @@ def number(zone: str, name: str) -> int:
 
 
 def test_there_are_captures() -> None:
-    assert len(CAPTURES) >= 5
+    assert len(CAPTURES) >= 8
 
 
 @pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.stem)

@@ -3,8 +3,8 @@
 
     python tests/kernel/available_captures/record.py FOLDER
 
-Takes each state in turn: a file in the page cache, memory in use, more of both.  Below 1 GiB
-of RAM it takes parts of that.
+Needs root.  Takes each state in turn: a file in the page cache, memory in use, other sysctls
+for a moment, more memory in use; a quarter of 1 GiB each or, of less RAM, a quarter of that.
 """
 
 from __future__ import annotations
@@ -16,10 +16,17 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 TRIES = 2000
 COMPARED = ("MemFree", "MemAvailable", "Active(file)", "Inactive(file)", "KReclaimable")
+RESERVES = {
+    "watermarks far apart": {"watermark_scale_factor": "300"},
+    "low zones all reserved": {"lowmem_reserve_ratio": "1 1 32 0 0"},
+    "large reserves": {"min_free_kbytes": "262144", "lowmem_reserve_ratio": "64 16 8 0 0"},
+}
+"""States in which sysctls have other values for a moment."""
 SYSCTLS = ("min_free_kbytes", "watermark_scale_factor", "lowmem_reserve_ratio")
 
 
@@ -52,10 +59,26 @@ def states() -> Iterator[str]:
             for page in range(0, share, mmap.PAGESIZE):
                 memory[page] = 1
             yield "cache and memory in use"
+            for state, settings in RESERVES.items():
+                with sysctls(settings):
+                    yield state
     with mmap.mmap(-1, 3 * share) as memory:
         for page in range(0, 3 * share, mmap.PAGESIZE):
             memory[page] = 1
         yield "memory in use"
+
+
+@contextmanager
+def sysctls(settings: dict[str, str]) -> Iterator[None]:
+    """Have other values of sysctls under vm/ while the block runs."""
+    before = {name: read(f"/proc/sys/vm/{name}") for name in settings}
+    try:
+        for name, value in settings.items():
+            Path(f"/proc/sys/vm/{name}").write_text(value)
+        yield
+    finally:
+        for name, value in before.items():
+            Path(f"/proc/sys/vm/{name}").write_text(value)
 
 
 def take() -> dict[str, object]:
