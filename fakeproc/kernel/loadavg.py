@@ -61,23 +61,22 @@ class LoadAverage:
 
     def change(self, now_ns: int, active: int) -> None:
         """Note that from now on so many tasks run or wait."""
-        self._averages = self._at(now_ns)
-        self._next_ns += self._periods_until(now_ns) * _PERIOD_NS
+        self._catch_up(now_ns)
         self._active = active
 
     def render(self, now_ns: int) -> str:
-        """Return the three averages as /proc/loadavg has them; nothing changes by asking."""
-        averages = self._at(now_ns)
-        return " ".join(render_fixed(average + _HALF_OF_A_HUNDREDTH) for average in averages)
+        """Return the three averages as /proc/loadavg has them."""
+        self._catch_up(now_ns)
+        return " ".join(render_fixed(average + _HALF_OF_A_HUNDREDTH) for average in self._averages)
 
-    def _periods_until(self, now_ns: int) -> int:
-        return max((now_ns - self._next_ns) // _PERIOD_NS + 1, 0)
-
-    def _at(self, now_ns: int) -> tuple[int, int, int]:
-        averages, active = self._averages, self._active * FIXED_1
-        for _ in range(self._periods_until(now_ns)):
-            one, five, fifteen = map(decay_towards, averages, _DECAY, (active,) * 3)
-            if averages == (one, five, fifteen):
+    def _catch_up(self, now_ns: int) -> None:
+        """Look at each time that has been due; the number has been the same at all of them."""
+        periods = max((now_ns - self._next_ns) // _PERIOD_NS + 1, 0)
+        self._next_ns += periods * _PERIOD_NS
+        active = self._active * FIXED_1
+        for _ in range(periods):
+            before = self._averages
+            one, five, fifteen = map(decay_towards, before, _DECAY, (active,) * 3)
+            self._averages = (one, five, fifteen)
+            if self._averages == before:
                 break
-            averages = (one, five, fifteen)
-        return averages

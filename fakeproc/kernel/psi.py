@@ -148,8 +148,9 @@ class Pressure:
         """Tell of a task that waited; ``full`` if no other task could run meanwhile.
 
         Times are of the machine's clock.  Stalls of several tasks at once count once.  A
-        stall may be told when it is over, and counts in the periods in which it was; but what
-        lies half a minute before the beginning of another that was told counts no more.
+        stall may be told when it begins, and counts as far as it has come, or when it is over:
+        it counts in the periods in which it was, but for what lies more than half a minute
+        before the beginning of another that has been told.
         """
         end_ns = start_ns + duration_ns
         self._some.add(start_ns, end_ns)

@@ -56,8 +56,8 @@ def test_neither_asking_nor_saying_the_same_again_changes_it(
         now += after * PERIOD // 10
         while times and times[0] * PERIOD // 10 <= now:
             time = times.pop(0) * PERIOD // 10
-            watched.change(time, active)
             watched.render(time)
+            watched.change(time, active)
         quiet.change(now, number)
         watched.change(now, number)
         active = number
