@@ -87,15 +87,26 @@ def test_before_4_5_only_the_low_watermarks_were_kept() -> None:
     assert pages == 1000 - 30 + 370 + 10
 
 
-def test_a_machine_keeps_its_reserves() -> None:
-    hardware = Hardware(ram_pages=262144, swap_pages=0)
-    shown = {}
-    for name in PROFILE_NAMES:
-        machine = Machine(KernelConfig(name), hardware)
-        machine.spawn("cat", sizes=sizes_for(file_pages=50_000))
-        shown[name] = machine.free_pages + machine.used.file_pages - available(machine)
-    low, high = 16896 * 5 // 4, 16896 * 6 // 4  # a quarter and a half above vm.min_free_kbytes
-    # Zones round down, each on its own.
-    assert shown["4.4"] == pytest.approx(2 * low, abs=4)
-    assert shown["6.18"] == pytest.approx(high + low + 1016, abs=8)
-    assert {shown[name] for name in PROFILE_NAMES if name != "4.4"} == {shown["6.18"]}
+def machine_with_cache(kernel: str) -> Machine:
+    machine = Machine(KernelConfig(kernel), Hardware(ram_pages=262144, swap_pages=0))
+    machine.spawn("cat", sizes=sizes_for(file_pages=100_000))
+    return machine
+
+
+@pytest.mark.parametrize("kernel", PROFILE_NAMES)
+def test_the_reserves_of_a_machine_follow_the_sysctl(kernel: str) -> None:
+    """The marks are a quarter and a half above it; the cache keeps another low one."""
+    machine = machine_with_cache(kernel)
+    before = available(machine)
+    more_kib = machine.sysctls["vm/min_free_kbytes"] + 16384
+    machine.store_sysctl("vm/min_free_kbytes", str(more_kib).encode())
+    low_pages, high_pages = 4096 * 5 // 4, 4096 * 6 // 4
+    kept_pages = low_pages if kernel == "4.4" else high_pages
+    assert before - available(machine) == pytest.approx(kept_pages + low_pages, abs=8)
+
+
+def test_what_a_task_takes_is_not_available() -> None:
+    machine = machine_with_cache("6.18")
+    before, free = available(machine), machine.free_pages
+    machine.spawn("hog", sizes=sizes_for(anon_pages=20_000))
+    assert before - available(machine) == free - machine.free_pages > 20_000
