@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.memcg import Memcg
 from fakeproc.kernel.task import Mm, Process, Thread
 from fakeproc.procfs.tree import Procfs
@@ -28,9 +29,20 @@ def dump(procfs: Procfs) -> dict[str, Any]:
         "pressure": [p.render(machine.now_ns) for p in machine.pressure.values()],
         "load": machine.load_average.render(machine.now_ns),
         "warned": machine.deprecated_warned,
+        "memory": dump_memory(machine),
+        "behaviours": [(process.pid, does) for process, does in machine.living.all()],
         "memcgs": [dump_memcg(group) for group in machine.root_memcg.subtree()],
         "question": procfs.question,
         "acting": {pid: thread.tid for pid, thread in procfs.acting.items()},
+    }
+
+
+def dump_memory(machine: Machine) -> dict[str, Any]:
+    memory = machine.memory
+    names = [f.name for f in dataclasses.fields(memory) if not f.name.startswith("_")]
+    return {name: getattr(memory, name) for name in names} | {
+        "swap_areas": list(memory.swap_areas),
+        "counters": dataclasses.astuple(memory.counters),
     }
 
 

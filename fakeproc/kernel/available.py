@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fakeproc.kernel.task import PAGE_KIB
 from fakeproc.kernel.zones import lowmem_reserve, watermarks, zones
 
 if TYPE_CHECKING:
@@ -64,14 +63,13 @@ def available(machine: Machine) -> int:
     among = zones(machine)
     marks = []
     for zone in among:
-        kib = watermarks(machine, zone)
-        low_pages, high_pages = kib.low_kib // PAGE_KIB, kib.high_kib // PAGE_KIB
+        own = watermarks(machine, zone)
         reserve = lowmem_reserve(machine, among, zone)
-        marks.append(ZoneMarks(zone.managed_pages, low_pages, high_pages, reserve))
+        marks.append(ZoneMarks(zone.managed_pages, own.low_pages, own.high_pages, reserve))
     return available_pages(
         marks,
         free_pages=machine.free_pages,
-        file_pages=machine.used.file_pages,
-        reclaimable_pages=0,
+        file_pages=machine.used.file_pages + machine.memory.cache_pages,
+        reclaimable_pages=machine.memory.slab_reclaimable_pages,
         keeps_reserves=machine.profile.available_keeps_reserves,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-Version = tuple[int, int]
+from fakeproc.kernel.profile import Profile, Version
 
 # Single flags from bit 0 up; a dash is a bit without a name.
 _UNTIL_4_10 = (
@@ -57,6 +57,13 @@ def mask_of(version: Version, name: str) -> int:
     return sum(known[flag] for flag in _COMPOSITES[name].split() if flag in known)
 
 
+def anonymous_fault_mask(profile: Profile) -> int:
+    """Return the flags with which a page fault takes anonymous memory."""
+    known = bits(profile.version)
+    mask = mask_of(profile.version, "GFP_HIGHUSER_MOVABLE") | known["ZERO"]
+    return mask | known["COMP"] if profile.fault_gfp_comp else mask
+
+
 def spell(version: Version, mask: int) -> str:
     """Write a mask as the log does: names joined by a bar, what has none in hexadecimal."""
     words = []
@@ -66,7 +73,9 @@ def spell(version: Version, mask: int) -> str:
             words.append(name)
             mask &= ~value
             break
-    for flag, bit in bits(version).items():
+    # The log has COMP before ZERO, whatever their bits.
+    known = bits(version)
+    for flag, bit in {"COMP": known["COMP"], **known}.items():
         if mask & bit:
             words.append(f"__GFP_{flag}")
             mask &= ~bit

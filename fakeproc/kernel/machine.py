@@ -12,15 +12,18 @@ import errno
 import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
-from fakeproc.kernel import badness, capability, memcg_oom, oom, oom_adj, psi, reaper
+from fakeproc.kernel import badness, capability, memcg_oom, oom, oom_adj, psi, reaper, zones
+from fakeproc.kernel.behaviour import Behaviour
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.events import EventQueue
 from fakeproc.kernel.holds import Holds
+from fakeproc.kernel.living import Living
 from fakeproc.kernel.loadavg import LoadAverage
 from fakeproc.kernel.log import KernelLog, Level
 from fakeproc.kernel.memcg import Memcg
+from fakeproc.kernel.memory import Allocation, Memory, MemoryKind
 from fakeproc.kernel.numa import ANYWHERE, Placement, shares_nodes
 from fakeproc.kernel.oom import OomRequest, Outcome, Verdict
 from fakeproc.kernel.profile import KernelConfig, Profile
@@ -42,11 +45,11 @@ from fakeproc.kernel.task import (
     encode_name,
     truncate_comm,
 )
+from fakeproc.kernel.task import default_sizes as default_sizes
+from fakeproc.kernel.task import sizes_for as sizes_for
 
 FIRST_PID = 100_000
 """Where simulated pids begin, so that a stray kill(2) hits no process of the host."""
-
-PTRS_PER_TABLE = 512
 
 _NO_MEMORY = MemorySizes()
 
@@ -156,7 +159,7 @@ class Machine:
         self.last_verdict: Verdict | None = None
         self.panicked = ""
         """Why the machine has panicked; nothing: it has not."""
-        self.sysctls = SysctlTable()
+        self.sysctls = SysctlTable({"vm/min_free_kbytes": zones.default_min_free_kib(self)})
         self.log = KernelLog()
         self.now_ns = 0
         self.pressure = psi.all_pressures()
@@ -173,7 +176,9 @@ class Machine:
         """Thread groups by pid, in order of creation; a zombie stays until it is reaped."""
         self.root_memcg = Memcg(everybody=self.processes)
         self.used = MemorySizes()
-        """The sum over all address spaces."""
+        """The sum over all address spaces; `_charge` keeps it."""
+        self.memory = Memory(self)
+        self.living = Living(self)
         self._other_threads: dict[int, Thread] = {}
         """The threads that are no leaders, by tid."""
         self._first_pid = first_pid
@@ -194,8 +199,9 @@ class Machine:
         """Victims since boot (`oom_kill` of /proc/vmstat, since 4.13)."""
         self._dying: list[Process] | None = None
         """Who is to die when the present invocation of the OOM killer is over."""
+        at_boot = self.hardware
         self.boot_again: Callable[[], Machine] = lambda: Machine(
-            self.config, self.hardware, build=self.build, first_pid=first_pid, init_comm=init_comm
+            self.config, at_boot, build=self.build, first_pid=first_pid, init_comm=init_comm
         )
         """Returns the machine as it is after a reboot; a scenario puts its own here."""
         self._boot(init_comm)
@@ -225,8 +231,12 @@ class Machine:
     @property
     def free_pages(self) -> int:
         """RAM that nobody uses (never negative)."""
-        taken = self.used.ram_pages + self.hardware.slab_pages
-        return max(self.hardware.ram_pages - taken, 0)
+        return self.memory.free_pages
+
+    @property
+    def memory_in_use(self) -> int:
+        """What tasks hold, in memory and in swap (pages)."""
+        return self.used.ram_pages + self.used.swap_entries
 
     @property
     def free_swap_entries(self) -> int:
@@ -276,13 +286,11 @@ class Machine:
         until_ns = self.now_ns + max(ns, 0)
         if self.panicked:
             return
-        self._run_events(until_ns)
-        self.now_ns = until_ns
-
-    def _run_events(self, until_ns: int) -> None:
-        while (event := self.events.pop(until_ns)) is not None:
+        while not self.panicked and (event := self.events.pop(until_ns)) is not None:
             self.now_ns = max(event.due_ns, self.now_ns)
             event.action()
+        if not self.panicked:
+            self.now_ns = until_ns
 
     def panic(self, why: str) -> None:
         """Stop the machine: it can only be read from now on."""
@@ -367,7 +375,7 @@ class Machine:
         for process in dying:
             if process is not current:
                 self._die(process)
-        self._run_events(self.now_ns)
+        self.reaper.take_up_at_once()
         if current in dying:
             self._die(current)
         verdict.freed_at_once_pages = verdict.freed_pages
@@ -471,6 +479,33 @@ class Machine:
             elif thread.hold is Hold.AT_EXIT:
                 self.holds.stop_at_exit(thread)
                 self._stop_waiting(thread)
+
+    # -- Memory and what tasks do by themselves -----------------------------------------
+
+    def allocate(
+        self, thread: Thread, pages: int, kind: MemoryKind = MemoryKind.ANON
+    ) -> Allocation:
+        """Let a task take memory as page faults do; see `Memory.allocate`."""
+        return self.memory.allocate(thread, pages, kind)
+
+    def stall(self, resource: str, duration_ns: int, *, full: bool | None = None) -> None:
+        """Let a task wait from now on for so long; the pressure file knows when it is over.
+
+        It is a full stall if nobody else runs, unless told.
+        """
+        if full is None:
+            full = self.living.running <= 1
+        start_ns = self.now_ns
+        tell = partial(self.pressure[resource].stall, start_ns, duration_ns, full=full)
+        self.events.at(start_ns + duration_ns, tell)
+
+    def behave(self, process: Process, behaviour: Behaviour | None) -> None:
+        """Let a process do something by itself from now on; None: sleep.
+
+        EINVAL for who has no memory of its own to do it with, and for init, if it were to
+        get stuck or to take its time to exit.
+        """
+        self.living.set(process, behaviour)
 
     # -- Memory cgroups ------------------------------------------------------------
 
@@ -627,8 +662,8 @@ class Machine:
     def resize(self, mm: Mm, sizes: MemorySizes) -> None:
         """Give an address space other sizes; ENOMEM when the growth does not fit."""
         self._require_memory(sizes, instead_of=mm.sizes)
-        self.used = self.used - mm.sizes + sizes
-        mm.sizes = sizes
+        before, mm.sizes = mm.sizes, sizes
+        self._charge(sizes, instead_of=before)
         self._mm_changed(mm)
 
     def hide(self, mm: Mm) -> None:
@@ -833,7 +868,7 @@ class Machine:
         return thread
 
     def _copy_mm(self, mm: Mm) -> Mm:
-        self.used += mm.sizes
+        self._charge(mm.sizes)
         return Mm(self._next_number(), mm.sizes, cmdline=mm.cmdline, dumpable=mm.dumpable)
 
     def _join_mm(self, thread: Thread, mm: Mm) -> None:
@@ -850,7 +885,7 @@ class Machine:
             if thread.process.mm is not mm:
                 mm.remove_process(thread.process)
             if not mm.users:
-                self.used -= mm.sizes
+                self._charge(_NO_MEMORY, instead_of=mm.sizes)
                 mm.hidden = True
             self._mm_changed(mm)
         creator = thread.vfork_parent
@@ -891,7 +926,7 @@ class Machine:
     ) -> None:
         self._leave_mm(thread)
         mm = Mm(mm_id or self._next_number(), sizes, cmdline=cmdline or _default_cmdline(name))
-        self.used += sizes
+        self._charge(sizes)
         self._join_mm(thread, mm)
         self.rename(thread, name)
 
@@ -937,6 +972,7 @@ class Machine:
         self._reparent_children(process, survivor)
         if survivor is None:
             self.set_oom_origin(process, False)
+            self.living.forget(process)
         parent = process.real_parent
         if survivor is None and parent is not None and parent.process.ignores_sigchld:
             self.reap(process)
@@ -959,7 +995,7 @@ class Machine:
             new_parent.process.add_child(child)
 
     def _deliver(self, process: Process, number: int) -> bool:
-        if number in _IGNORED:
+        if number in _IGNORED or self.living.ignores(process, number):
             return False
         if number in _STOPPING:
             self._stopped.setdefault(process, 0)
@@ -986,6 +1022,11 @@ class Machine:
                 running = thread.state is State.RUNNING
                 self.settle(thread, State.RUNNING if running else State.SLEEPING)
 
+    def _charge(self, sizes: MemorySizes, instead_of: MemorySizes = _NO_MEMORY) -> None:
+        """Count what an address space takes; clean cache gives way to it."""
+        self.used = self.used - instead_of + sizes
+        self.memory.make_way()
+
     def _require_memory(self, sizes: MemorySizes, instead_of: MemorySizes | None = None) -> None:
         problem = sizes.problem()
         if problem:
@@ -993,7 +1034,8 @@ class Machine:
         if self.hardware.oversubscribed:
             return
         before = instead_of or _NO_MEMORY
-        _require_free("memory", sizes.ram_pages - before.ram_pages, self.free_pages)
+        room = self.free_pages + self.memory.cache_clean_pages
+        _require_free("memory", sizes.ram_pages - before.ram_pages, room)
         _require_free("swap", sizes.swap_entries - before.swap_entries, self.free_swap_entries)
 
 
@@ -1008,37 +1050,3 @@ def _require_free(what: str, more_pages: int, free_pages: int) -> None:
 @lru_cache(maxsize=4096)
 def _default_cmdline(name: str) -> tuple[bytes, ...]:
     return (encode_name(name),)
-
-
-def default_sizes() -> MemorySizes:
-    """Return what a small program holds right after exec."""
-    return sizes_for(anon_pages=100, file_pages=300)
-
-
-def sizes_for(
-    *,
-    anon_pages: int = 0,
-    file_pages: int = 0,
-    shmem_pages: int = 0,
-    swap_entries: int = 0,
-    mlocked_pages: int = 0,
-    total_vm_pages: int | None = None,
-    pte_pages: int | None = None,
-    pmd_pages: int | None = None,
-) -> MemorySizes:
-    """Fill in what usually follows from the resident memory.
-
-    Page tables: one page for each 512 pages mapped and used, and three of the upper
-    levels.  Address space: what is in use and 2 MiB of text and stack.
-    """
-    in_use = anon_pages + file_pages + shmem_pages + swap_entries
-    return MemorySizes(
-        total_vm_pages=in_use + PTRS_PER_TABLE if total_vm_pages is None else total_vm_pages,
-        anon_pages=anon_pages,
-        file_pages=file_pages,
-        shmem_pages=shmem_pages,
-        swap_entries=swap_entries,
-        pte_pages=in_use // PTRS_PER_TABLE + 4 if pte_pages is None else pte_pages,
-        pmd_pages=3 if pmd_pages is None else pmd_pages,
-        mlocked_pages=mlocked_pages,
-    )

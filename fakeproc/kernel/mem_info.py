@@ -139,8 +139,9 @@ def lines(machine: Machine, mems_allowed: int = ALL_NODES) -> Iterator[tuple[Lev
 
 def _totals(machine: Machine) -> dict[str, int]:
     """Return every counter of the machine that is not 0, in pages, by its name in the log."""
-    used = machine.used
+    used, memory = machine.used, machine.memory
     return used_pages(machine) | {
+        "inactive_file": memory.cache_pages,
         "mapped": used.file_pages,
         "shmem": used.shmem_pages,
         "free": machine.free_pages,
@@ -167,18 +168,22 @@ def _summary(machine: Machine, totals: Mapping[str, int]) -> str:
 
 def _zone_values(machine: Machine, zone: Zone, populated: Sequence[Zone]) -> dict[str, int]:
     """Return a zone's fields in kB; the tasks' stacks all lie in the last one."""
-    marks = watermarks(machine, zone)
+    used, marks = zone.used, watermarks(machine, zone)
     stacks = KERNEL_STACK_PAGES * machine.thread_count if zone is populated[-1] else 0
-    pages = dict(zone.used) | {
+    pages = dict(used) | {
+        "inactive_file": used["inactive_file"] + used["dirty"],
         "free": zone.free_pages,
         "present": zone.present_pages,
         "managed": zone.managed_pages,
-        "mlocked": zone.used["unevictable"],
-        "mapped": zone.used["active_file"],
-        "shmem": zone.used["inactive_anon"],
+        "mlocked": used["unevictable"],
+        "mapped": used["active_file"],
+        "shmem": used["inactive_anon"],
         "kernel_stack": stacks,
+        "min": marks.min_pages,
+        "low": marks.low_pages,
+        "high": marks.high_pages,
     }
-    return _kib(pages) | {"min": marks.min_kib, "low": marks.low_kib, "high": marks.high_kib}
+    return _kib(pages)
 
 
 def _prefix(machine: Machine, zone: Zone) -> str:
@@ -196,7 +201,8 @@ def _free_list(zone: Zone) -> str:
 
 def _footer(machine: Machine) -> Iterator[str]:
     used, hardware = machine.used, machine.hardware
-    yield f"{used.file_pages + used.shmem_pages} total pagecache pages"
+    cache = used.file_pages + used.shmem_pages + machine.memory.cache_pages
+    yield f"{cache} total pagecache pages"
     yield "0 pages in swap cache"
     if machine.profile.swap_cache_stats:
         yield "Swap cache stats: add 0, delete 0, find 0/0"

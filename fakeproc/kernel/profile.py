@@ -113,6 +113,10 @@ class Profile:
     cpu_line_uid: bool
     lru_of_the_node: bool
     watermark_scale_factor: bool
+    min_free_kib_max: int
+    fault_gfp_comp: bool
+    allocstall_by_zone: bool
+    refaults_of_anon: bool
     swap_cache_stats: bool
     unreclaimable_slab_table: bool
     memcg_stats: str
@@ -287,6 +291,14 @@ HISTORY: Mapping[str, tuple[Change, ...]] = {
     "already_exiting_line": (Change(False), Change(True, (5, 9))),
     "cpu_line_uid": (Change(False), Change(True, (6, 12))),
     "lru_of_the_node": (Change(False), Change(True, (4, 8))),
+    # ee8eb9a5fe86, "mm/page_alloc.c: increase default min_free_kbytes bound".
+    "min_free_kib_max": (Change(65536), Change(262144, (5, 8))),
+    # adc8cb406e52, "mm/mempolicy: Add vma_alloc_folio"; what a page fault asks for.
+    "fault_gfp_comp": (Change(False), Change(True, (5, 18))),
+    # 7cc30fcfd2a8, "mm: vmstat: account per-zone stalls and pages skipped during reclaim".
+    "allocstall_by_zone": (Change(False), Change(True, (4, 8))),
+    # 170b04b7ae49: until then only page cache could be refaulted.
+    "refaults_of_anon": (Change(False), Change(True, (5, 9))),
     "watermark_scale_factor": (Change(False), Change(True, (4, 6))),
     "swap_cache_stats": (Change(True), Change(False, (5, 19))),
     "unreclaimable_slab_table": (Change(False), Change(True, (4, 15))),

@@ -50,6 +50,8 @@ class Reaper:
         """Everybody who has not been done with."""
         self._ready: list[Reaping] = []
         """Those of them whose time has come; the first one is being tried."""
+        self._at_once: list[Reaping] = []
+        """Those of them whose time comes when the OOM killer is done."""
 
     def queue(self, thread: Thread) -> None:
         """Queue a victim, once for each mm."""
@@ -64,7 +66,15 @@ class Reaper:
         due_ns = self._machine.now_ns + profile.reaper_delay_s * 1_000_000_000
         entry = Reaping(thread, mm, due_ns)
         self._queue.append(entry)
-        self._machine.events.at(due_ns, partial(self._take_up, entry))
+        if profile.reaper_delay_s:
+            self._machine.events.at(due_ns, partial(self._take_up, entry))
+        else:
+            self._at_once.append(entry)
+
+    def take_up_at_once(self) -> None:
+        """Begin with those that do not have to wait: the OOM killer is done."""
+        while self._at_once:
+            self._take_up(self._at_once.pop(0))
 
     def plan_for(self, mm: Mm) -> Reaping | None:
         """Return what is going to be done about an mm, or None if nothing is."""

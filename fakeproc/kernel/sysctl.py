@@ -34,7 +34,7 @@ SYSCTLS: Mapping[str, Sysctl] = {
     "kernel/sysrq": Sysctl(1),
     "kernel/threads-max": Sysctl(1_000_000, 20, 1_073_741_823),
     "vm/admin_reserve_kbytes": Sysctl(8192, 0),
-    "vm/min_free_kbytes": Sysctl(67584, 0),
+    "vm/min_free_kbytes": Sysctl(67584, 0),  # `default_min_free_kib` says better
     "vm/oom_dump_tasks": Sysctl(1),
     "vm/oom_kill_allocating_task": Sysctl(0),
     "vm/overcommit_kbytes": Sysctl(0, 0),
@@ -52,8 +52,10 @@ SYSCTLS: Mapping[str, Sysctl] = {
 class SysctlTable:
     """The present values."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_boot: Mapping[str, int] | None = None) -> None:
+        """Begin with the defaults, but for what is given."""
         self._values = {name: sysctl.default for name, sysctl in SYSCTLS.items()}
+        self._values |= at_boot or {}
 
     def __getitem__(self, name: str) -> int:
         return self._values[name]

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 PAGE_BYTES = 4096
 PAGE_KIB = PAGE_BYTES // 1024
 
+PTRS_PER_TABLE = 512
+"""How many pages a page table maps."""
+
 COMM_LEN = 15
 """Bytes of a task's name (TASK_COMM_LEN without the final NUL)."""
 
@@ -185,6 +188,40 @@ class MemorySizes:
 
 
 _values_of = operator.attrgetter(*MemorySizes.__slots__)
+
+
+def default_sizes() -> MemorySizes:
+    """Return what a small program holds right after exec."""
+    return sizes_for(anon_pages=100, file_pages=300)
+
+
+def sizes_for(
+    *,
+    anon_pages: int = 0,
+    file_pages: int = 0,
+    shmem_pages: int = 0,
+    swap_entries: int = 0,
+    mlocked_pages: int = 0,
+    total_vm_pages: int | None = None,
+    pte_pages: int | None = None,
+    pmd_pages: int | None = None,
+) -> MemorySizes:
+    """Fill in what usually follows from the resident memory.
+
+    Page tables: one page for each 512 pages mapped and used, and three of the upper
+    levels.  Address space: what is in use and 2 MiB of text and stack.
+    """
+    in_use = anon_pages + file_pages + shmem_pages + swap_entries
+    return MemorySizes(
+        total_vm_pages=in_use + PTRS_PER_TABLE if total_vm_pages is None else total_vm_pages,
+        anon_pages=anon_pages,
+        file_pages=file_pages,
+        shmem_pages=shmem_pages,
+        swap_entries=swap_entries,
+        pte_pages=in_use // PTRS_PER_TABLE + 4 if pte_pages is None else pte_pages,
+        pmd_pages=3 if pmd_pages is None else pmd_pages,
+        mlocked_pages=mlocked_pages,
+    )
 
 
 @dataclass(slots=True, eq=False, repr=False)

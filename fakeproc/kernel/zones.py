@@ -7,6 +7,7 @@ its zones as a kernel would have filled those: from the top, so that what is fre
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 _DMA_END = 16 * 1024**2 // PAGE_BYTES
 _DMA32_END = 4 * 1024**3 // PAGE_BYTES
+
+_LEAST_MIN_FREE_KIB = 128
+_PAGE_BLOCK_KIB = 2048
 
 MAX_ORDER = 10
 """The largest block that the page allocator gives out: 2**10 pages, 4 MiB."""
@@ -44,27 +48,31 @@ class Zone:
 
 @dataclass(frozen=True, slots=True)
 class Watermarks:
-    """When a zone is short of memory, in kB."""
+    """When a zone, or the machine, is short of memory."""
 
-    min_kib: int
-    low_kib: int
-    high_kib: int
+    min_pages: int
+    low_pages: int
+    high_pages: int
 
 
 def used_pages(machine: Machine) -> dict[str, int]:
     """Return what occupies the RAM, by the names of the log; it all adds up to what is not free.
 
-    Nobody reclaims here: what is anonymous or of files counts as active, shared memory as
-    inactive, as in /proc/meminfo.
+    What is dirty is inactive_file in the log, too.
+
+    What is anonymous, or a file that is mapped, counts as active, shared memory and the rest
+    of the page cache as inactive, as in /proc/meminfo.
     """
-    used = machine.used
+    used, memory = machine.used, machine.memory
     return {
         "active_anon": used.anon_pages - used.mlocked_pages,
         "inactive_anon": used.shmem_pages,
         "active_file": used.file_pages,
-        "inactive_file": 0,
+        "inactive_file": memory.cache_clean_pages,
+        "dirty": memory.cache_dirty_pages,
         "unevictable": used.mlocked_pages,
-        "slab_unreclaimable": machine.hardware.slab_pages,
+        "slab_reclaimable": memory.slab_reclaimable_pages,
+        "slab_unreclaimable": memory.slab_unreclaimable_pages,
         "pagetables": used.pagetable_pages,
     }
 
@@ -115,8 +123,25 @@ def _present(machine: Machine, node: int) -> dict[str, int]:
     return {name: size for name, size in sizes.items() if size > 0}
 
 
+def default_min_free_kib(machine: Machine) -> int:
+    """Return what vm.min_free_kbytes is at boot: it grows with the square root of the RAM.
+
+    Where there are transparent huge pages khugepaged raises it to 11 page blocks in each
+    zone, if that is no more than a twentieth of the RAM (set_recommended_min_free_kbytes).
+    """
+    ram_kib = machine.hardware.ram_pages * PAGE_KIB
+    usual = min(
+        max(math.isqrt(ram_kib * 16), _LEAST_MIN_FREE_KIB), machine.profile.min_free_kib_max
+    )
+    if not machine.build.transparent_hugepages:
+        return usual
+    nodes = range(len(machine.hardware.node_pages))
+    blocks = 11 * sum(len(_present(machine, node)) for node in nodes)
+    return max(usual, min(blocks * _PAGE_BLOCK_KIB, ram_kib // 20))
+
+
 def watermarks(machine: Machine, zone: Zone) -> Watermarks:
-    """Return a zone's share of vm.min_free_kbytes, and the two marks above it.
+    """Return a zone's share of vm.min_free_kbytes, and the two marks above it, in pages.
 
     They stand a quarter of it apart or, since 4.6 (795ae7a0de6b), vm.watermark_scale_factor
     ten-thousandths of the zone, whichever is more.
@@ -127,8 +152,17 @@ def watermarks(machine: Machine, zone: Zone) -> Watermarks:
     if machine.profile.watermark_scale_factor:
         factor = machine.sysctls["vm/watermark_scale_factor"]
         gap_pages = max(gap_pages, zone.managed_pages * factor // 10_000)
-    marks = (min_pages + gap_pages * step for step in range(3))
-    return Watermarks(*(pages * PAGE_KIB for pages in marks))
+    return Watermarks(*(min_pages + gap_pages * step for step in range(3)))
+
+
+def machine_watermarks(machine: Machine) -> Watermarks:
+    """Return the sums of the marks over all zones, in pages."""
+    marks = [watermarks(machine, zone) for zone in zones(machine)]
+    return Watermarks(
+        sum(mark.min_pages for mark in marks),
+        sum(mark.low_pages for mark in marks),
+        sum(mark.high_pages for mark in marks),
+    )
 
 
 def lowmem_reserve(machine: Machine, among: list[Zone], zone: Zone) -> list[int]:

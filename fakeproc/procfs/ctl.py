@@ -14,7 +14,8 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from fakeproc.kernel import capability, numa
+from fakeproc.kernel import behaviour, capability, numa
+from fakeproc.kernel.behaviour import BEHAVIOUR_KEYS, Behaviour
 from fakeproc.kernel.errors import Refused, not_known
 from fakeproc.kernel.machine import CloneFlags, Machine, default_sizes, sizes_for
 from fakeproc.kernel.numa import PLACEMENT_KEYS, Placement
@@ -81,6 +82,11 @@ class Arguments:
             held = capability.parse(self.options["caps"], machine.full_capabilities)
             changed = replace(changed, capabilities=held)
         return changed
+
+    def behaviour(self) -> Behaviour | None:
+        """Return what the words say that a process does by itself; None: they do not."""
+        given = {key: text for key, text in self.options.items() if key in BEHAVIOUR_KEYS}
+        return behaviour.parse(given) if given else None
 
     def placement(self, machine: Machine, base: Placement) -> Placement:
         """Return the base with cpuset, its nodes and the memory policy changed."""
@@ -226,6 +232,7 @@ def _spawn(session: Session, caller: Caller, arguments: Arguments) -> str:
         _require_root(caller, f"oom_score_adj={value}")
     dumpable = arguments.flag("dumpable", True)
     placement = _placement(machine, caller, arguments, parent)
+    does = arguments.behaviour()
     process = machine.spawn(
         _name(arguments, "task"),
         parent=parent,
@@ -241,6 +248,8 @@ def _spawn(session: Session, caller: Caller, arguments: Arguments) -> str:
         # Root's value becomes the minimum as well; an ordinary user's does not.
         writer = machine.root if caller.credentials.uid == 0 else caller
         machine.store_oom_score_adj(process.leader, writer, b"%d" % value)
+    if does is not None:
+        machine.behave(process, does)
     return str(process.pid)
 
 
@@ -382,6 +391,56 @@ def _origin(caller: Caller, arguments: Arguments, process: Process) -> bool:
     return arguments.flag("oom_origin", process.oom_origin)
 
 
+def _behave(session: Session, caller: Caller, arguments: Arguments) -> str:
+    process = _own_process(session, caller, arguments, "behave")
+    asleep = arguments.words[1:] == ("none",)
+    does = arguments.behaviour()
+    if asleep == (does is not None) or (arguments.words[1:] and not asleep):
+        raise Refused(errno.EINVAL, f"behave: usage: {COMMANDS['behave'].usage}")
+    session.machine.behave(process, does)
+    return "ok"
+
+
+def _swapon(session: Session, caller: Caller, arguments: Arguments) -> str:
+    _require_root(caller, "swapon")
+    if "size" not in arguments.options:
+        raise Refused(errno.EINVAL, f"swapon: size= is missing: {COMMANDS['swapon'].usage}")
+    size_pages = parse_pages(arguments.options["size"])
+    priority = arguments.integer("priority", 0, 32767)
+    session.machine.memory.swapon(arguments.words[0], size_pages, priority)
+    return "ok"
+
+
+def _swapoff(session: Session, caller: Caller, arguments: Arguments) -> str:
+    _require_root(caller, "swapoff")
+    session.machine.memory.swapoff(arguments.words[0])
+    return "ok"
+
+
+def _cache(session: Session, caller: Caller, arguments: Arguments) -> str:
+    _require_root(caller, "cache")
+    memory = session.machine.memory
+    memory.set_cache(
+        clean_pages=_pages(arguments, "clean", memory.cache_clean_pages),
+        dirty_pages=_pages(arguments, "dirty", memory.cache_dirty_pages),
+    )
+    return "ok"
+
+
+def _slab(session: Session, caller: Caller, arguments: Arguments) -> str:
+    _require_root(caller, "slab")
+    memory = session.machine.memory
+    memory.set_slab(
+        reclaimable_pages=_pages(arguments, "reclaimable", memory.slab_reclaimable_pages),
+        unreclaimable_pages=_pages(arguments, "unreclaimable", memory.slab_unreclaimable_pages),
+    )
+    return "ok"
+
+
+def _pages(arguments: Arguments, key: str, default: int) -> int:
+    return parse_pages(arguments.options[key]) if key in arguments.options else default
+
+
 def _become(session: Session, caller: Caller, arguments: Arguments) -> str:
     host_pid = caller.host_pid
     if not host_pid:
@@ -466,12 +525,12 @@ COMMANDS: dict[str, Command] = {
     "spawn": Command(
         "spawn name=web rss=300M uid=33 oom_score_adj=-500"
         " [file= shmem= swap= mlocked= size= pte= pmd= gid= caps= dumpable= parent= pid="
-        " cmdline= cpuset= mems_allowed= mempolicy=]",
+        " cmdline= cpuset= mems_allowed= mempolicy= behaviour= and its words, see behave]",
         _spawn,
         (0, 0),
         (
             *("name", "oom_score_adj", "parent", "pid", "cmdline"),
-            *(*_CREDENTIAL_KEYS, *PLACEMENT_KEYS, *_MEMORY),
+            *(*_CREDENTIAL_KEYS, *PLACEMENT_KEYS, *_MEMORY, *BEHAVIOUR_KEYS),
         ),
     ),
     "clone": Command(
@@ -502,6 +561,19 @@ COMMANDS: dict[str, Command] = {
             *("name", "this_thread", "ignore_sigchld", "oom_origin"),
             *(*_CREDENTIAL_KEYS, *PLACEMENT_KEYS, *_MEMORY),
         ),
+    ),
+    "behave": Command(
+        "behave PID none|behaviour=constant|grow|sawtooth|fork-storm [rate=50M/s until=2G"
+        " period=10s children=5/s max=100 child=4M ignore_sigterm=no exit_delay=3s stuck=no]",
+        _behave,
+        (1, 2),
+        BEHAVIOUR_KEYS,
+    ),
+    "swapon": Command("swapon NAME size=1G [priority=]", _swapon, keys=("size", "priority")),
+    "swapoff": Command("swapoff NAME", _swapoff),
+    "cache": Command("cache [clean=1G dirty=100M]", _cache, (0, 0), ("clean", "dirty")),
+    "slab": Command(
+        "slab [reclaimable=50M unreclaimable=64M]", _slab, (0, 0), ("reclaimable", "unreclaimable")
     ),
     "memcg": Command(
         "memcg /PATH [limit=16M|none oom_group=no oom_kill_disable=no]",

@@ -77,39 +77,38 @@ class SystemNode(File):
 
 def render_meminfo(machine: Machine) -> bytes:
     """Return the lines of a current kernel: those in kB first, the huge pages last."""
-    used, hardware, free = machine.used, machine.hardware, machine.free_pages
-    slab = hardware.slab_pages
+    used, hardware, memory = machine.used, machine.hardware, machine.memory
     active_anon = used.anon_pages - used.mlocked_pages
-    cached = used.file_pages + used.shmem_pages
+    cached = used.file_pages + used.shmem_pages + memory.cache_pages
     overcommit = hardware.ram_pages * machine.sysctls["vm/overcommit_ratio"] // 100
     kbytes = machine.sysctls["vm/overcommit_kbytes"]
     commit_limit = (kbytes // PAGE_KIB if kbytes else overcommit) + hardware.swap_pages
     pages = {
         "MemTotal": hardware.ram_pages,
-        "MemFree": free,
+        "MemFree": memory.free_pages,
         "MemAvailable": available(machine),
         "Buffers": 0,
         "Cached": cached,
         "SwapCached": 0,
         "Active": active_anon + used.file_pages,
-        "Inactive": used.shmem_pages,
+        "Inactive": used.shmem_pages + memory.cache_pages,
         "Active(anon)": active_anon,
         "Inactive(anon)": used.shmem_pages,
         "Active(file)": used.file_pages,
-        "Inactive(file)": 0,
+        "Inactive(file)": memory.cache_pages,
         "Unevictable": used.mlocked_pages,
         "Mlocked": used.mlocked_pages,
         "SwapTotal": hardware.swap_pages,
         "SwapFree": machine.free_swap_entries,
-        "Dirty": 0,
+        "Dirty": memory.cache_dirty_pages,
         "Writeback": 0,
         "AnonPages": used.anon_pages,
         "Mapped": used.file_pages,
         "Shmem": used.shmem_pages,
-        "KReclaimable": 0,
-        "Slab": slab,
-        "SReclaimable": 0,
-        "SUnreclaim": slab,
+        "KReclaimable": memory.slab_reclaimable_pages,
+        "Slab": memory.slab_pages,
+        "SReclaimable": memory.slab_reclaimable_pages,
+        "SUnreclaim": memory.slab_unreclaimable_pages,
         "KernelStack": 4 * machine.thread_count,
         "PageTables": used.pagetable_pages,
         "NFS_Unstable": 0,
@@ -130,26 +129,39 @@ def render_meminfo(machine: Machine) -> bytes:
 
 def render_vmstat(machine: Machine) -> bytes:
     """Return the counters that tools look at."""
-    used = machine.used
+    profile, used, memory = machine.profile, machine.used, machine.memory
+    events = memory.counters
     counters = {
-        "nr_free_pages": machine.free_pages,
+        "nr_free_pages": memory.free_pages,
         "nr_inactive_anon": used.shmem_pages,
         "nr_active_anon": used.anon_pages,
-        "nr_inactive_file": 0,
+        "nr_inactive_file": memory.cache_pages,
         "nr_active_file": used.file_pages,
         "nr_anon_pages": used.anon_pages,
         "nr_mapped": used.file_pages,
-        "nr_file_pages": used.file_pages + used.shmem_pages,
+        "nr_file_pages": used.file_pages + used.shmem_pages + memory.cache_pages,
+        "nr_dirty": memory.cache_dirty_pages,
         "nr_shmem": used.shmem_pages,
         "nr_page_table_pages": used.pagetable_pages,
-        "pgpgin": 0,
-        "pgpgout": 0,
-        "pswpin": 0,
-        "pswpout": 0,
-        "pgfault": 0,
-        "pgmajfault": 0,
+        "pgpgin": events.pswpin * PAGE_KIB,
+        "pgpgout": (events.pswpout + events.written) * PAGE_KIB,
+        "pswpin": events.pswpin,
+        "pswpout": events.pswpout,
+        # A page fault asks for a movable page, for which there is a zone of its own.
+        "allocstall_movable" if profile.allocstall_by_zone else "allocstall": events.allocstall,
+        "pgfault": events.pgfault + events.pgmajfault,
+        "pgmajfault": events.pgmajfault,
+        "pgsteal_kswapd": events.pgsteal_kswapd,
+        "pgsteal_direct": events.pgsteal_direct,
+        "pgscan_kswapd": events.pgscan_kswapd,
+        "pgscan_direct": events.pgscan_direct,
     }
-    if machine.profile.count_oom_kill:
+    if profile.refaults_of_anon:
+        counters["workingset_refault_anon"] = events.workingset_refault
+        counters["workingset_refault_file"] = 0
+    else:
+        counters["workingset_refault"] = 0
+    if profile.count_oom_kill:
         counters["oom_kill"] = machine.oom_kills
     return "".join(f"{name} {value}\n" for name, value in counters.items()).encode()
 
@@ -249,12 +261,31 @@ def store_sysrq_trigger(machine: Machine, caller: Caller, data: bytes) -> int:
     return len(data)
 
 
+def render_swaps(machine: Machine) -> bytes:
+    """Return the table of swap areas, sizes in kB."""
+    lines = ["Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority"]
+    for area, used_pages in machine.memory.swap_used():
+        name = area.name + " " * max(40 - len(area.name), 1)
+        kind = "partition" if area.name.startswith("/dev/") else "file\t"
+        size_kib, used_kib = area.size_pages * PAGE_KIB, used_pages * PAGE_KIB
+        lines.append(
+            f"{name}{kind}\t{size_kib}\t{_wide(size_kib)}{used_kib}\t{_wide(used_kib)}"
+            f"{area.priority}"
+        )
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _wide(kib: int) -> str:
+    return "\t" if kib < 10_000_000 else ""
+
+
 SYSTEM_FILES: dict[str, SystemFile] = {
     "sysrq-trigger": SystemFile(0o200, _render_nothing, store_sysrq_trigger),
     "cpuinfo": SystemFile(0o444, render_cpuinfo),
     "loadavg": SystemFile(0o444, render_loadavg),
     "meminfo": SystemFile(0o444, render_meminfo),
     "stat": SystemFile(0o444, render_stat),
+    "swaps": SystemFile(0o444, render_swaps),
     "uptime": SystemFile(0o444, render_uptime),
     "version": SystemFile(0o444, render_version),
     "vmstat": SystemFile(0o444, render_vmstat),

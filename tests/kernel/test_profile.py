@@ -119,19 +119,23 @@ LOG_AND_COUNTERS = {
 
 NOT_IN_THE_TABLE = LOG_AND_COUNTERS | {
     "admin_discount_base",
+    "allocstall_by_zone",
     "available_keeps_reserves",
     "eligible_in_badness",
+    "fault_gfp_comp",
     "gfp_names",
     "header_nodemask_form",
     "interleave_confines",
     "memcg_lets_dying_pass",
     "memcg_of_mm_owner",
     "memcg_walk",
+    "min_free_kib_max",
     "nofs_returns",
     "nofs_spares_memcg",
     "oom_adj_read_clamped",
     "points_per_mille",
     "psi_cpu_full_line",
+    "refaults_of_anon",
     "rss_in_batches",
     "sysrq_nobody_line",
 }

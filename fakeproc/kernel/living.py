@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: MIT
+"""What processes do by themselves: grow, shrink, fork, and use what they have.
+
+A process with a behaviour takes a step every `STEP_NS`, an event of the machine's queue, so
+that what comes of it does not depend on how time is cut.  A step that has to wait for memory
+longer than that comes as much later.
+"""
+
+from __future__ import annotations
+
+import errno
+import signal
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from fakeproc.kernel import reclaim
+from fakeproc.kernel.behaviour import Behaviour, BehaviourKind
+from fakeproc.kernel.errors import Refused
+from fakeproc.kernel.events import Event
+from fakeproc.kernel.memory import can_fault, shrunk
+from fakeproc.kernel.task import Hold, MemorySizes, Mm, Process, State, Thread, sizes_for
+
+if TYPE_CHECKING:
+    from fakeproc.kernel.machine import Machine
+
+STEP_NS = 100_000_000
+"""How often a process with a behaviour does something."""
+
+_NS_PER_S = 1_000_000_000
+
+_TOUCHED = 50
+"""One page in so many of an address space is wanted in each step."""
+
+_MOST_FAULTS = STEP_NS // reclaim.DISK_NS
+"""How many pages the disk can bring back in a step."""
+
+
+@dataclass(slots=True)
+class _Life:
+    """A process with a behaviour."""
+
+    behaviour: Behaviour
+    event: Event
+    base_pages: int
+    """What it had when its tooth of the saw began."""
+    tooth_ends_ns: int = 0
+    credit: int = 0
+    """What is due to it, in pages or children times nanoseconds a second."""
+
+
+class Living:
+    """The processes that have a behaviour."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._lives: dict[Process, _Life] = {}
+
+    def behaviour_of(self, process: Process) -> Behaviour | None:
+        """Return what a process does by itself; None: it sleeps."""
+        life = self._lives.get(process)
+        return life.behaviour if life else None
+
+    def all(self) -> list[tuple[Process, Behaviour]]:
+        """Return the processes that have a behaviour, in the order in which they got it."""
+        return [(process, life.behaviour) for process, life in self._lives.items()]
+
+    @property
+    def running(self) -> int:
+        """How many of them are not held up by anything but memory."""
+        return sum(process.leader.state is State.RUNNING for process in self._lives)
+
+    def runs_on(self, mm: Mm | None) -> bool:
+        """Say whether a process that uses its memory is on this mm."""
+        return mm is not None and any(process in self._lives for process in mm.processes)
+
+    def ignores(self, process: Process, number: int) -> bool:
+        """Say whether a process does not care about a signal."""
+        life = self._lives.get(process)
+        return number == signal.SIGTERM and life is not None and life.behaviour.ignores_sigterm
+
+    def set(self, process: Process, behaviour: Behaviour | None) -> None:
+        """Give a process a behaviour, another one, or none; see `Machine.behave`."""
+        if behaviour is not None:
+            _require_able(process, behaviour)
+        self._end(process)
+        if behaviour is None:
+            return
+        machine = self._machine
+        event = machine.events.at(machine.now_ns + STEP_NS, partial(self._step, process))
+        self._lives[process] = _Life(
+            behaviour, event, _held_pages(process), machine.now_ns + behaviour.period_ns
+        )
+        for thread in _living_threads(process):
+            if behaviour.stuck:
+                machine.hold(thread, Hold.STUCK)
+            elif behaviour.exit_delay_ns:
+                machine.hold(thread, Hold.AT_EXIT, for_ns=behaviour.exit_delay_ns)
+        machine.settle(process.leader, State.RUNNING)
+        machine.rankings.changed(process)
+
+    def forget(self, process: Process) -> None:
+        """Let a process that has exited do nothing any more."""
+        life = self._lives.pop(process, None)
+        if life is not None:
+            life.event.cancel()
+
+    def _end(self, process: Process) -> None:
+        """Let a process sleep, held by nothing that its behaviour brought."""
+        life = self._lives.get(process)
+        if life is None:
+            return
+        self.forget(process)
+        brought = Hold.STUCK if life.behaviour.stuck else Hold.AT_EXIT
+        if life.behaviour.stuck or life.behaviour.exit_delay_ns:
+            for thread in _living_threads(process):
+                if thread.hold is brought:
+                    self._machine.release(thread)
+        if process.leader.alive:
+            self._machine.settle(process.leader)
+        self._machine.rankings.changed(process)
+
+    # -- A step --------------------------------------------------------------------
+
+    def _step(self, process: Process) -> None:
+        life, thread = self._lives[process], process.leader
+        machine = self._machine
+        if thread.alive:
+            machine.settle(thread, State.RUNNING)
+        waited_ns = 0
+        if thread.state is State.RUNNING and can_fault(thread):
+            self._wait_for_a_cpu()
+            waited_ns = self._use_memory(thread)
+            waited_ns += self._act(thread, life)
+        if self._lives.get(process) is life:
+            due_ns = machine.now_ns + max(STEP_NS, waited_ns)
+            life.event = machine.events.at(due_ns, partial(self._step, process))
+
+    def _wait_for_a_cpu(self) -> None:
+        """Tell of the time for which somebody waits, where more run than there are CPUs."""
+        if self.running > self._machine.hardware.cpus:
+            self._machine.stall("cpu", STEP_NS, full=False)
+
+    def _use_memory(self, thread: Thread) -> int:
+        """Touch a part of the address space; return how long what is in swap took (ns)."""
+        machine, mm = self._machine, thread.mm
+        if mm is None or not mm.sizes.swap_entries:
+            return 0
+        wanted = min(mm.sizes.swap_entries // _TOUCHED + 1, _MOST_FAULTS)
+        room = machine.memory.obtain(thread, wanted)
+        back = reclaim.swap_in(machine, thread.process, room.pages) if can_fault(thread) else 0
+        machine.memory.counters.pgmajfault += back
+        machine.memory.counters.workingset_refault += back
+        read_ns = back * reclaim.DISK_NS
+        if read_ns:
+            machine.stall("memory", room.stalled_ns + read_ns)
+            machine.stall("io", read_ns)
+        return room.stalled_ns + read_ns
+
+    def _act(self, thread: Thread, life: _Life) -> int:
+        """Do what the behaviour is about; return how long it had to wait for memory (ns)."""
+        match life.behaviour.kind:
+            case BehaviourKind.GROW:
+                return self._grow(thread, life)
+            case BehaviourKind.SAWTOOTH:
+                return self._saw(thread, life)
+            case BehaviourKind.FORK_STORM:
+                return self._fork(thread, life)
+            case BehaviourKind.CONSTANT:
+                return 0
+
+    def _grow(self, thread: Thread, life: _Life) -> int:
+        behaviour = life.behaviour
+        pages = _due(life, behaviour.rate_pages_per_s)
+        if behaviour.until_pages is not None:
+            pages = min(pages, behaviour.until_pages - _held_pages(thread.process))
+        if pages <= 0 or not can_fault(thread):
+            return 0
+        taken = self._machine.allocate(thread, pages)
+        life.credit -= taken.pages * _NS_PER_S
+        return taken.stalled_ns
+
+    def _saw(self, thread: Thread, life: _Life) -> int:
+        machine, mm = self._machine, thread.mm
+        if machine.now_ns <= life.tooth_ends_ns or mm is None:
+            return self._grow(thread, life)
+        grown_pages = max(_held_pages(thread.process) - life.base_pages, 0)
+        machine.resize(mm, shrunk(mm.sizes, grown_pages))
+        life.tooth_ends_ns = machine.now_ns + life.behaviour.period_ns
+        life.credit = 0
+        return 0
+
+    def _fork(self, thread: Thread, life: _Life) -> int:
+        """Make the children that are due, when there is room for them, and wait for dead ones."""
+        machine, process = self._machine, thread.process
+        for child in [child for child in process.children if child.is_zombie]:
+            machine.reap(child)
+        room = life.behaviour.max_children - len(process.children)
+        waited_ns = 0
+        for _ in range(min(_due(life, life.behaviour.children_per_s), room)):
+            taken, waited = self._fork_one(thread, life)
+            waited_ns += waited
+            if not taken:
+                break
+            life.credit -= _NS_PER_S
+        return waited_ns
+
+    def _fork_one(self, thread: Thread, life: _Life) -> tuple[bool, int]:
+        """Make a child; return whether there was room for it, and how long that took."""
+        machine = self._machine
+        sizes = _child_sizes(thread, life.behaviour)
+        room = machine.memory.obtain(thread, sizes.ram_pages)
+        if room.pages < sizes.ram_pages or not can_fault(thread):
+            return False, room.stalled_ns
+        try:
+            machine.spawn(
+                thread.comm,
+                parent=thread,
+                credentials=thread.credentials,
+                sizes=sizes,
+                cmdline=thread.mm.cmdline if thread.mm else (),
+            )
+        except Refused:  # no pid, or it waits for a vfork child: fork failed
+            return False, room.stalled_ns
+        return True, room.stalled_ns
+
+
+def _require_able(process: Process, behaviour: Behaviour) -> None:
+    mm = process.mm
+    if mm is None or process.is_kthread or process.leader.mm is None:
+        raise Refused(errno.EINVAL, f"behave {process.pid}: has no memory to do it with.")
+    if process.is_global_init and (behaviour.stuck or behaviour.exit_delay_ns):
+        raise Refused(errno.EINVAL, "behave 1: init does not exit, nor get stuck.")
+    if process.group_exit:
+        raise Refused(errno.EINVAL, f"behave {process.pid}: is dying.")
+
+
+def _living_threads(process: Process) -> list[Thread]:
+    return [thread for thread in process.threads if thread.alive]
+
+
+def _held_pages(process: Process) -> int:
+    mm = process.mm
+    return mm.sizes.rss_pages + mm.sizes.swap_entries if mm else 0
+
+
+def _child_sizes(thread: Thread, behaviour: Behaviour) -> MemorySizes:
+    """Return what a child holds: so much anonymous memory, or what is resident of its parent."""
+    if behaviour.child_pages is not None or thread.mm is None:
+        return sizes_for(anon_pages=behaviour.child_pages or 0)
+    sizes = thread.mm.sizes
+    return sizes_for(
+        anon_pages=sizes.anon_pages, file_pages=sizes.file_pages, shmem_pages=sizes.shmem_pages
+    )
+
+
+def _due(life: _Life, rate_per_s: float) -> int:
+    """Return how many whole pages, or children, are due; what was not to be had does not add up."""
+    if life.credit < _NS_PER_S:
+        life.credit += int(rate_per_s * STEP_NS)
+    return life.credit // _NS_PER_S

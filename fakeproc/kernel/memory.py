@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: MIT
+"""The memory of the machine beside what its tasks hold: page cache, slab, swap areas.
+
+`Memory` keeps the account; whoever takes memory as a page fault does asks `allocate`.  How
+room is made is in `fakeproc.kernel.reclaim`; what all of this leaves out is in docs/model.rst.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from itertools import groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from fakeproc.kernel import gfp, oom, reclaim
+from fakeproc.kernel.errors import Refused
+from fakeproc.kernel.memcg import Memcg
+from fakeproc.kernel.task import PAGE_KIB, PTRS_PER_TABLE, MemorySizes, Thread
+from fakeproc.kernel.zones import Watermarks, machine_watermarks
+
+if TYPE_CHECKING:
+    from fakeproc.kernel.machine import Machine
+
+FIRST_SWAP_AREA = "/dev/vda2"
+"""The name of the area that a machine with swap boots with."""
+
+_FIRST_PRIORITY = -2
+"""What swapon without a priority gives; each later one gets less by one (4.14 and later)."""
+
+OOM_RETRY_NS = 100_000_000
+"""How long a task waits that found no memory and whose OOM killed nobody at once."""
+
+
+class MemoryKind(StrEnum):
+    """What a task takes memory for, as `MemorySizes` calls it."""
+
+    ANON = "anon_pages"
+    FILE = "file_pages"
+    SHMEM = "shmem_pages"
+
+
+@dataclass(frozen=True, slots=True)
+class SwapArea:
+    """A swap device or file; a higher priority is used first."""
+
+    name: str
+    size_pages: int
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """How many pages a task got, and how long it waited for them."""
+
+    pages: int = 0
+    stalled_ns: int = 0
+
+    def then(self, pages: int = 0, stalled_ns: int = 0) -> Allocation:
+        """Return this with more of both."""
+        return Allocation(self.pages + pages, self.stalled_ns + stalled_ns)
+
+
+@dataclass(slots=True)
+class Counters:
+    """What /proc/vmstat counts, in pages, since boot."""
+
+    written: int = 0
+    """Dirty pages that reclaim wrote (part of pgpgout)."""
+    pswpin: int = 0
+    pswpout: int = 0
+    pgfault: int = 0
+    pgmajfault: int = 0
+    pgscan_kswapd: int = 0
+    pgscan_direct: int = 0
+    pgsteal_kswapd: int = 0
+    pgsteal_direct: int = 0
+    allocstall: int = 0
+    """How often a task had to make room itself."""
+    workingset_refault: int = 0
+    """Swapped pages that a running task wanted back."""
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Memory:
+    """The account of RAM and swap.
+
+    Free is what neither a task, nor the page cache, nor the slab has, and what the three have
+    adds up to the RAM.
+    """
+
+    _machine: Machine
+    cache_clean_pages: int = 0
+    """Page cache that no task maps; what tasks map is theirs (`MemorySizes.file_pages`)."""
+    cache_dirty_pages: int = 0
+    slab_reclaimable_pages: int = 0
+    slab_unreclaimable_pages: int = 0
+    swap_areas: list[SwapArea] = field(default_factory=list)
+    """In the order in which they were switched on."""
+    counters: Counters = field(default_factory=Counters)
+    kswapd_is_awake: bool = False
+
+    def __post_init__(self) -> None:
+        hardware = self._machine.hardware
+        self.slab_unreclaimable_pages = hardware.slab_pages
+        if hardware.swap_pages:
+            area = SwapArea(FIRST_SWAP_AREA, hardware.swap_pages, _FIRST_PRIORITY)
+            self.swap_areas.append(area)
+
+    # -- What there is -------------------------------------------------------------
+
+    @property
+    def cache_pages(self) -> int:
+        """Page cache that no task maps."""
+        return self.cache_clean_pages + self.cache_dirty_pages
+
+    @property
+    def slab_pages(self) -> int:
+        """What the kernel has for itself."""
+        return self.slab_reclaimable_pages + self.slab_unreclaimable_pages
+
+    @property
+    def unclaimed_pages(self) -> int:
+        """RAM that nobody has.
+
+        Below 0 forked tasks share so much: a fork copies on write, but both of them count it.
+        """
+        taken = self._machine.used.ram_pages + self.cache_pages + self.slab_pages
+        return self._machine.hardware.ram_pages - taken
+
+    @property
+    def free_pages(self) -> int:
+        """RAM that nobody has (never negative)."""
+        return max(self.unclaimed_pages, 0)
+
+    @property
+    def shared_pages(self) -> int:
+        """What is counted for several tasks and is there once; 0 unless forks fill the RAM."""
+        return max(-self.unclaimed_pages, 0)
+
+    @property
+    def watermarks(self) -> Watermarks:
+        """The marks of all zones together."""
+        return machine_watermarks(self._machine)
+
+    def swap_used(self) -> Iterator[tuple[SwapArea, int]]:
+        """Return each area with the pages in it, as /proc/swaps lists them.
+
+        Swap fills like water: the areas of the highest priority first, those of the same
+        priority by their sizes.
+        """
+        left = self._machine.hardware.swap_pages - self._machine.free_swap_entries
+        used: dict[SwapArea, int] = {}
+        by_priority = sorted(self.swap_areas, key=attrgetter("priority"), reverse=True)
+        for _, group in groupby(by_priority, key=attrgetter("priority")):
+            areas = list(group)
+            for number, area in enumerate(areas):
+                room = sum(other.size_pages for other in areas[number:])
+                used[area] = min(left, room) * area.size_pages // max(room, 1)
+                left -= used[area]
+        return ((area, used[area]) for area in self.swap_areas)
+
+    # -- What a person sets --------------------------------------------------------
+
+    def set_cache(self, *, clean_pages: int, dirty_pages: int) -> None:
+        """Fill the page cache up to so much, or drop from it; ENOMEM when it does not fit."""
+        self._require_room("cache", clean_pages + dirty_pages - self.cache_pages)
+        self.cache_clean_pages, self.cache_dirty_pages = clean_pages, dirty_pages
+
+    def set_slab(self, *, reclaimable_pages: int, unreclaimable_pages: int) -> None:
+        """Let the kernel have so much for itself; ENOMEM when it does not fit."""
+        self._require_room("slab", reclaimable_pages + unreclaimable_pages - self.slab_pages)
+        self.slab_reclaimable_pages = reclaimable_pages
+        self.slab_unreclaimable_pages = unreclaimable_pages
+
+    def _require_room(self, what: str, more_pages: int) -> None:
+        if more_pages > self.free_pages:
+            raise Refused(
+                errno.ENOMEM,
+                f"{what}: {more_pages * PAGE_KIB} kB more, but {self.free_pages * PAGE_KIB} kB "
+                "are free.",
+            )
+
+    def swapon(self, name: str, size_pages: int, priority: int | None = None) -> None:
+        """Switch a swap area on; EBUSY when it is on, EINVAL when it has no page."""
+        if any(area.name == name for area in self.swap_areas):
+            raise Refused(errno.EBUSY, f"swapon {name}: is on already.")
+        if size_pages < 1:
+            raise Refused(errno.EINVAL, f"swapon {name}: accepted is a size of a page or more.")
+        if priority is None:
+            lowest = min((area.priority for area in self.swap_areas), default=0)
+            priority = min(lowest - 1, _FIRST_PRIORITY)
+        self._set_swap_areas([*self.swap_areas, SwapArea(name, size_pages, priority)])
+
+    def swapoff(self, name: str) -> None:
+        """Switch a swap area off: what the others cannot hold comes back into memory.
+
+        EINVAL when it is not on, ENOMEM when there is no room for its pages.  The kernel
+        brings all of them back and lets reclaim swap out anew; the end is the same.
+        """
+        remaining = [area for area in self.swap_areas if area.name != name]
+        if len(remaining) == len(self.swap_areas):
+            names = ", ".join(area.name for area in self.swap_areas) or "none"
+            raise Refused(errno.EINVAL, f"swapoff {name}: is not on; accepted: {names}.")
+        room = sum(area.size_pages for area in remaining)
+        too_many = self._machine.used.swap_entries - room
+        if too_many > self.free_pages + self.cache_clean_pages:
+            raise Refused(
+                errno.ENOMEM,
+                f"swapoff {name}: {too_many * PAGE_KIB} kB must come back into memory, but "
+                f"{self.free_pages * PAGE_KIB} kB are free.",
+            )
+        reclaim.swap_in_anywhere(self._machine, too_many)
+        self._set_swap_areas(remaining)
+
+    def _set_swap_areas(self, areas: list[SwapArea]) -> None:
+        self.swap_areas = areas
+        swap_pages = sum(area.size_pages for area in areas)
+        self._machine.hardware = replace(self._machine.hardware, swap_pages=swap_pages)
+
+    def make_way(self) -> None:
+        """Drop clean cache for what has just been taken without asking."""
+        if self.cache_clean_pages and (missing := -self.unclaimed_pages) > 0:
+            self.cache_clean_pages -= min(missing, self.cache_clean_pages)
+
+    # -- What a page fault does ----------------------------------------------------
+
+    def available_pages(self, thread: Thread) -> int:
+        """Return how much a task may take before somebody must make room; may be below 0.
+
+        That is what is free above the min watermark; a victim may have all (ALLOC_OOM).
+        """
+        reserve = 0 if thread.memdie else self.watermarks.min_pages
+        return self.unclaimed_pages - reserve
+
+    def allocate(
+        self, thread: Thread, pages: int, kind: MemoryKind = MemoryKind.ANON
+    ) -> Allocation:
+        """Let a task take memory as page faults do; its mm grows by what it gets.
+
+        Free memory first, then reclaim, then the OOM killer with this task as the
+        allocating one, until it has all, or nothing helps at once.
+        """
+        taken = Allocation()
+        while taken.pages < pages and can_fault(thread):
+            room = self.obtain(thread, pages - taken.pages)
+            taken = taken.then(room.pages, room.stalled_ns)
+            if not room.pages:
+                break
+            mm = thread.mm
+            assert mm is not None
+            self.counters.pgfault += room.pages
+            self._machine.resize(mm, grown(mm.sizes, kind, room.pages))
+        return taken
+
+    def obtain(self, thread: Thread, pages: int) -> Allocation:
+        """Make room for a task that needs so many pages, and page tables for them.
+
+        Return for how many there is room, and how long that took; the task takes them
+        next.  It may have been killed for it.
+        """
+        stalled_ns = 0
+        while can_fault(thread):
+            room, group, waited_ns = self._room(thread, pages)
+            stalled_ns += waited_ns
+            if room > 0:
+                return self._after_stall(Allocation(min(room, pages), stalled_ns))
+            if not self._out_of_memory(thread, group):
+                break
+        if can_fault(thread):
+            stalled_ns += OOM_RETRY_NS
+        return self._after_stall(Allocation(0, stalled_ns))
+
+    def _room(self, thread: Thread, pages: int) -> tuple[int, Memcg | None, int]:
+        """Return for how much there is room after reclaim, or which limit there is none under.
+
+        The third value is the time it took.
+        """
+        waited_ns = 0
+        room = pages
+        tables = pages // PTRS_PER_TABLE + 1
+        for group in thread.process.memcg.ancestors():
+            if group.limit_pages is None:
+                continue
+            below, took_ns = reclaim.within(self._machine, group, pages + tables)
+            waited_ns += took_ns
+            room = min(room, below - tables)
+            if room <= 0:
+                return 0, group, waited_ns
+        missing = room + tables - self.available_pages(thread)
+        if missing > 0:
+            waited_ns += reclaim.directly(self._machine, missing)
+        reclaim.wake_kswapd(self._machine, room)
+        return min(room, self.available_pages(thread) - tables), None, waited_ns
+
+    def _after_stall(self, allocation: Allocation) -> Allocation:
+        if allocation.stalled_ns:
+            self._machine.stall("memory", allocation.stalled_ns)
+        return allocation
+
+    def _out_of_memory(self, thread: Thread, group: Memcg | None) -> bool:
+        """Invoke the OOM killer for a task; return whether it is worth while to try again."""
+        machine = self._machine
+        before = machine.memory_in_use
+        mask = None if group is not None else gfp.anonymous_fault_mask(machine.profile)
+        machine.out_of_memory(
+            oom.allocation(machine, allocating=thread, memcg=group, gfp_mask=mask)
+        )
+        return not machine.panicked and machine.memory_in_use < before
+
+
+def can_fault(thread: Thread) -> bool:
+    """Say whether a task can still take memory: it has an mm and is not on its way out."""
+    return thread.mm is not None and not (thread.exiting or thread.process.group_exit)
+
+
+def grown(sizes: MemorySizes, kind: MemoryKind, pages: int) -> MemorySizes:
+    """Return sizes with so much more of a kind, in memory that was mapped for it."""
+    values = {kind.value: getattr(sizes, kind) + pages}
+    return replace(
+        sizes,
+        total_vm_pages=sizes.total_vm_pages + pages,
+        pte_pages=sizes.pte_pages + _tables(sizes, pages),
+        **values,
+    )
+
+
+def shrunk(sizes: MemorySizes, pages: int) -> MemorySizes:
+    """Return sizes with so much less anonymous memory: resident first, then swapped."""
+    resident = min(pages, sizes.anon_pages)
+    anon = sizes.anon_pages - resident
+    swapped = min(pages - resident, sizes.swap_entries)
+    return replace(
+        sizes,
+        total_vm_pages=sizes.total_vm_pages - resident - swapped,
+        anon_pages=anon,
+        mlocked_pages=min(sizes.mlocked_pages, anon),
+        swap_entries=sizes.swap_entries - swapped,
+        pte_pages=max(sizes.pte_pages + _tables(sizes, -resident - swapped), 0),
+    )
+
+
+def _tables(sizes: MemorySizes, pages: int) -> int:
+    """Return by how many page tables an address space grows with so many pages."""
+    in_use = sizes.rss_pages + sizes.swap_entries
+    return (in_use + pages) // PTRS_PER_TABLE - in_use // PTRS_PER_TABLE
