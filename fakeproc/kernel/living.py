@@ -55,6 +55,8 @@ class Living:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._lives: dict[Process, _Life] = {}
+        self._counted = 0
+        self._counted_ns = -1
 
     def behaviour_of(self, process: Process) -> Behaviour | None:
         """Return what a process does by itself; None: it sleeps."""
@@ -67,8 +69,12 @@ class Living:
 
     @property
     def running(self) -> int:
-        """How many of them are not held up by anything but memory."""
-        return sum(process.leader.state is State.RUNNING for process in self._lives)
+        """How many of them nothing but memory holds up, as of the first step of an instant."""
+        now_ns = self._machine.now_ns
+        if self._counted_ns != now_ns:
+            self._counted_ns = now_ns
+            self._counted = sum(p.leader.state is State.RUNNING for p in self._lives)
+        return self._counted
 
     def runs_on(self, mm: Mm | None) -> bool:
         """Say whether a process that uses its memory is on this mm."""

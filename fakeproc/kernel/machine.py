@@ -1024,7 +1024,9 @@ class Machine:
 
     def _charge(self, sizes: MemorySizes, instead_of: MemorySizes = _NO_MEMORY) -> None:
         """Count what an address space takes; clean cache gives way to it."""
-        self.used = self.used - instead_of + sizes
+        self.used += sizes
+        if instead_of is not _NO_MEMORY:
+            self.used -= instead_of
         self.memory.make_way()
 
     def _require_memory(self, sizes: MemorySizes, instead_of: MemorySizes | None = None) -> None:

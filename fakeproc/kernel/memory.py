@@ -101,6 +101,7 @@ class Memory:
     """In the order in which they were switched on."""
     counters: Counters = field(default_factory=Counters)
     kswapd_is_awake: bool = False
+    _watermarks: tuple[tuple[object, ...], Watermarks] | None = None
 
     def __post_init__(self) -> None:
         hardware = self._machine.hardware
@@ -143,7 +144,17 @@ class Memory:
     @property
     def watermarks(self) -> Watermarks:
         """The marks of all zones together."""
-        return machine_watermarks(self._machine)
+        machine = self._machine
+        depend_on = (
+            machine.sysctls["vm/min_free_kbytes"],
+            machine.sysctls["vm/watermark_scale_factor"],
+            machine.profile,
+            machine.hardware,
+        )
+        # Every page fault asks for them, and they hardly ever change.
+        if self._watermarks is None or self._watermarks[0] != depend_on:
+            self._watermarks = depend_on, machine_watermarks(machine)
+        return self._watermarks[1]
 
     def swap_used(self) -> Iterator[tuple[SwapArea, int]]:
         """Return each area with the pages in it, as /proc/swaps lists them.
@@ -303,11 +314,14 @@ class Memory:
     def _out_of_memory(self, thread: Thread, group: Memcg | None) -> bool:
         """Invoke the OOM killer for a task; return whether it is worth while to try again."""
         machine = self._machine
-        before = machine.memory_in_use
+        before, earlier = machine.memory_in_use, machine.last_verdict
         mask = None if group is not None else gfp.anonymous_fault_mask(machine.profile)
-        machine.out_of_memory(
+        verdict = machine.out_of_memory(
             oom.allocation(machine, allocating=thread, memcg=group, gfp_mask=mask)
         )
+        if verdict.outcome is oom.Outcome.WAITING:
+            # It is asked again and again; what it waits for is the news.
+            machine.last_verdict = earlier or verdict
         return not machine.panicked and machine.memory_in_use < before
 
 
