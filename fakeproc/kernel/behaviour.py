@@ -44,7 +44,7 @@ class Behaviour:
     max_children: int = 0
     """How many of them live at a time."""
     child_pages: int | None = None
-    """What a child holds; None: what its parent does (a fork)."""
+    """What a child takes of anonymous memory; None: as much as its parent has (a fork)."""
     ignores_sigterm: bool = False
     exit_delay_ns: int = 0
     """How long it takes to exit, with its memory still there (`Hold.AT_EXIT`)."""

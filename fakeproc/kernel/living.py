@@ -19,7 +19,7 @@ from fakeproc.kernel.behaviour import Behaviour, BehaviourKind
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.events import Event
 from fakeproc.kernel.memory import can_fault, shrunk
-from fakeproc.kernel.task import Hold, MemorySizes, Mm, Process, State, Thread, sizes_for
+from fakeproc.kernel.task import Hold, Mm, Process, State, Thread, sizes_for
 
 if TYPE_CHECKING:
     from fakeproc.kernel.machine import Machine
@@ -29,7 +29,7 @@ STEP_NS = 100_000_000
 
 _NS_PER_S = 1_000_000_000
 
-_TOUCHED = 50
+_TOUCHED = 10
 """One page in so many of an address space is wanted in each step."""
 
 _MOST_FAULTS = STEP_NS // reclaim.DISK_NS
@@ -199,36 +199,42 @@ class Living:
     def _fork(self, thread: Thread, life: _Life) -> int:
         """Make the children that are due, when there is room for them, and wait for dead ones."""
         machine, process = self._machine, thread.process
-        for child in [child for child in process.children if child.is_zombie]:
-            machine.reap(child)
+        for dead in [child for child in process.children if child.is_zombie]:
+            machine.reap(dead)
         room = life.behaviour.max_children - len(process.children)
         waited_ns = 0
         for _ in range(min(_due(life, life.behaviour.children_per_s), room)):
-            taken, waited = self._fork_one(thread, life)
-            waited_ns += waited
-            if not taken:
+            child, took_ns = self._fork_one(thread)
+            waited_ns += took_ns
+            if child is None:
                 break
             life.credit -= _NS_PER_S
+            machine.allocate(child.leader, _anon_pages_of_child(thread, life.behaviour))
         return waited_ns
 
-    def _fork_one(self, thread: Thread, life: _Life) -> tuple[bool, int]:
-        """Make a child; return whether there was room for it, and how long that took."""
-        machine = self._machine
-        sizes = _child_sizes(thread, life.behaviour)
-        room = machine.memory.obtain(thread, sizes.ram_pages)
-        if room.pages < sizes.ram_pages or not can_fault(thread):
-            return False, room.stalled_ns
+    def _fork_one(self, thread: Thread) -> tuple[Process | None, int]:
+        """Make a child without anonymous memory; return it, and how long that took.
+
+        None when there is no room for it, no pid, or the parent may not fork.
+        """
+        machine, mm = self._machine, thread.mm
+        if mm is None:
+            return None, 0
+        sizes = sizes_for(file_pages=mm.sizes.file_pages, shmem_pages=mm.sizes.shmem_pages)
+        room = machine.memory.obtain(thread, sizes.ram_pages, all_at_once=True)
+        if not room.pages or not can_fault(thread):
+            return None, room.stalled_ns
         try:
-            machine.spawn(
+            child = machine.spawn(
                 thread.comm,
                 parent=thread,
                 credentials=thread.credentials,
                 sizes=sizes,
-                cmdline=thread.mm.cmdline if thread.mm else (),
+                cmdline=mm.cmdline,
             )
-        except Refused:  # no pid, or it waits for a vfork child: fork failed
-            return False, room.stalled_ns
-        return True, room.stalled_ns
+        except Refused:
+            return None, room.stalled_ns
+        return child, room.stalled_ns
 
 
 def _require_able(process: Process, behaviour: Behaviour) -> None:
@@ -250,14 +256,10 @@ def _held_pages(process: Process) -> int:
     return mm.sizes.rss_pages + mm.sizes.swap_entries if mm else 0
 
 
-def _child_sizes(thread: Thread, behaviour: Behaviour) -> MemorySizes:
-    """Return what a child holds: so much anonymous memory, or what is resident of its parent."""
-    if behaviour.child_pages is not None or thread.mm is None:
-        return sizes_for(anon_pages=behaviour.child_pages or 0)
-    sizes = thread.mm.sizes
-    return sizes_for(
-        anon_pages=sizes.anon_pages, file_pages=sizes.file_pages, shmem_pages=sizes.shmem_pages
-    )
+def _anon_pages_of_child(parent: Thread, behaviour: Behaviour) -> int:
+    if behaviour.child_pages is not None:
+        return behaviour.child_pages
+    return parent.mm.sizes.anon_pages if parent.mm else 0
 
 
 def _due(life: _Life, rate_per_s: float) -> int:

@@ -266,17 +266,19 @@ class Memory:
             self._machine.resize(mm, grown(mm.sizes, kind, room.pages))
         return taken
 
-    def obtain(self, thread: Thread, pages: int) -> Allocation:
+    def obtain(self, thread: Thread, pages: int, *, all_at_once: bool = False) -> Allocation:
         """Make room for a task that needs so many pages, and page tables for them.
 
         Return for how many there is room, and how long that took; the task takes them
-        next.  It may have been killed for it.
+        next.  It may have been killed for it.  ``all_at_once`` is for what is of no use in
+        part: as if no page fault in between could have gone on.
         """
+        enough = pages if all_at_once else 1
         stalled_ns = 0
         while can_fault(thread):
             room, group, waited_ns = self._room(thread, pages)
             stalled_ns += waited_ns
-            if room > 0:
+            if room >= enough:
                 return self._after_stall(Allocation(min(room, pages), stalled_ns))
             if not self._out_of_memory(thread, group):
                 break
