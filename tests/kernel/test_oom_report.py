@@ -158,6 +158,18 @@ def test_the_line_of_the_node_is_the_sum_of_the_zones(kernel: str) -> None:
     assert node is None or int(node[1]) == sum(map(int, by_zone))
 
 
+def test_cache_and_slab_are_in_the_report_by_zone_and_in_sum() -> None:
+    machine = machine_of("6.1")
+    machine.memory.set_cache(clean_pages=300, dirty_pages=40)
+    machine.memory.set_slab(reclaimable_pages=50, unreclaimable_pages=79)
+    texts = [text for _, text in lines(machine)]
+    assert " active_file:492 inactive_file:340 isolated_file:0\n unevictable:0 dirty:40" in texts[1]
+    assert " slab_reclaimable:50 slab_unreclaimable:79\n" in texts[1]
+    assert "inactive_file:1360kB" in texts[2]
+    assert "dirty:160kB" in texts[2]
+    assert f"{492 + 64 + 340} total pagecache pages" in texts
+
+
 @pytest.mark.parametrize(
     ("kernel", "marks"),
     [("4.4", (1000, 1248, 1496)), ("4.7", (1000, 3000, 5000)), ("6.1", (1000, 3000, 5000))],

@@ -789,3 +789,78 @@ def test_an_oom_origin_may_be_set_and_taken_back(nodes: Shell) -> None:
     assert nodes.machine.process(100).oom_origin
     nodes.run("set 100 oom_origin=no")
     assert not nodes.machine.process(100).oom_origin
+
+
+# -- Memory, and what tasks do by themselves ---------------------------------------
+
+
+def test_cache_and_slab_are_set_one_by_one(shell: Shell) -> None:
+    memory = shell.machine.memory
+    shell.run("cache clean=100M dirty=10M")
+    shell.run("cache dirty=5M")
+    assert (memory.cache_clean_pages, memory.cache_dirty_pages) == (25600, 1280)
+    shell.run("slab reclaimable=20M")
+    assert memory.slab_reclaimable_pages == 5120
+    assert memory.slab_unreclaimable_pages == shell.machine.hardware.slab_pages
+    for command in ("cache clean=2G", "slab unreclaimable=2G"):
+        with shell.refused(errno.ENOMEM, f"{command.split()[0]}: "):
+            shell.run(command)
+
+
+def test_swap_areas_come_and_go(shell: Shell) -> None:
+    shell.run("swapon /swapfile size=64M priority=7")
+    assert shell.machine.hardware.swap_pages == 320 * MIB_PAGES
+    assert shell.machine.memory.swap_areas[-1].priority == 7
+    with shell.refused(errno.EBUSY, "swapon /swapfile: is on already"):
+        shell.run("swapon /swapfile size=1M")
+    shell.run("swapoff /swapfile")
+    assert shell.machine.hardware.swap_pages == 256 * MIB_PAGES
+    with shell.refused(errno.EINVAL, "swapoff /swapfile: is not on; accepted: /dev/vda2"):
+        shell.run("swapoff /swapfile")
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("swapon /x", "swapon: size= is missing"),
+        ("swapon /x size=0", "accepted is a size of a page or more"),
+        ("swapon /x size=1M priority=40000", "priority=40000: accepted is a number, 0 to 32767"),
+        ("swapon size=1M", "swapon: usage: "),
+        ("cache clean=lots", "'lots': accepted is a size"),
+        ("behave 100", "behave: usage: "),
+        ("behave 100 some behaviour=constant", "behave: usage: "),
+        ("behave 100 none behaviour=constant", "behave: usage: "),
+        ("behave 100 behaviour=grow", "rate= is missing"),
+        ("behave 2 behaviour=constant", "behave 2: has no memory"),
+        ("spawn rss=1M behaviour=groww", "nearest: grow"),
+        ("spawn rss=1M rate=1M/s", "rate: means nothing to behaviour=constant"),
+    ],
+)
+def test_bad_words_about_memory_change_nothing(shell: Shell, command: str, words: str) -> None:
+    shell.run("spawn")
+    with shell.refused(errno.EINVAL, words):
+        shell.run(command)
+
+
+def test_a_behaviour_is_given_with_spawn_or_later_and_taken_away(shell: Shell) -> None:
+    shell.run("spawn rss=1M behaviour=grow rate=10M/s until=21M ignore_sigterm=yes")
+    shell.machine.advance(1_000_000_000)
+    assert shell.mm(100).sizes.anon_pages == 11 * MIB_PAGES
+    assert shell.run("kill 100 TERM") == "ok (no effect)"
+    shell.run("behave 100 behaviour=grow rate=20M/s")
+    shell.machine.advance(1_000_000_000)
+    assert shell.mm(100).sizes.anon_pages == 31 * MIB_PAGES
+    shell.run("behave 100 none")
+    shell.machine.advance(1_000_000_000)
+    assert shell.mm(100).sizes.anon_pages == 31 * MIB_PAGES
+
+
+def test_memory_is_roots_and_behaviour_ones_own(shell: Shell) -> None:
+    shell.run("spawn pid=100 uid=1000")
+    shell.run("spawn pid=101")
+    for command in ("cache clean=1M", "slab reclaimable=1M", "swapon /x size=1M", "swapoff /x"):
+        with shell.refused(errno.EPERM, command.split()[0]):
+            shell.run(command, USER)
+    with shell.refused(errno.EPERM, "behave 101"):
+        shell.run("behave 101 stuck=yes", USER)
+    shell.run("behave 100 stuck=yes", USER)

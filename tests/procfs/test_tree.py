@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -69,6 +70,9 @@ class Proc:
         )
         self.thread = self.machine.clone_thread(self.web.leader)
         self.machine.spawn("other", pid=5000)
+
+    def lines(self, path: str) -> list[str]:
+        return self.read(path).splitlines()
 
     def file(self, path: str, caller: Caller | None = None) -> File:
         node = self.procfs.lookup(path, caller or self.machine.root)
@@ -673,7 +677,7 @@ def test_meminfo(proc: Proc) -> None:
     expected = """\
         MemTotal:        1048576 kB
         MemFree:         1030520 kB
-        MemAvailable:     926412 kB
+        MemAvailable:     960204 kB
         Buffers:               0 kB
         Cached:             2680 kB
         SwapCached:            0 kB
@@ -735,6 +739,53 @@ def test_vmstat_counts_victims_since_4_13() -> None:
         text = Proc(kernel).read("/vmstat")
         assert ("oom_kill 0\n" in text) == (named(kernel).version >= (4, 13))
         assert "nr_anon_pages 1200\n" in text
+
+
+def test_meminfo_shows_cache_slab_and_what_is_available(proc: Proc) -> None:
+    proc.machine.memory.set_cache(clean_pages=3000, dirty_pages=500)
+    proc.machine.memory.set_slab(reclaimable_pages=200, unreclaimable_pages=2621)
+    values = dict(line.split()[:2] for line in proc.read("/meminfo").splitlines())
+    assert values["Cached:"] == str(2680 + 14000)
+    assert values["Inactive(file):"] == "14000"
+    assert values["Dirty:"] == "2000"
+    assert (values["Slab:"], values["SReclaimable:"], values["SUnreclaim:"]) == (
+        ("11284", "800", "10484")
+    )
+    assert values["MemFree:"] == str(1030520 - 14000 - 800)
+    # Half of cache and of slab counts, as the low watermarks are higher than that.
+    assert values["MemAvailable:"] == str(1030520 - 14000 - 800 - 71616 + (2600 + 14000 + 800) // 2)
+
+
+def test_swaps(proc: Proc) -> None:
+    proc.machine.memory.swapon("/swapfile", 3_000_000, 5)
+    expected = (
+        "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
+        "/dev/vda2                               partition\t262144\t\t0\t\t-2\n"
+        "/swapfile                               file\t\t12000000\t32\t\t5\n"
+    )
+    assert proc.read("/swaps") == expected
+
+
+def test_vmstat_counts_what_reclaim_did() -> None:
+    for kernel, stalls, refaults in (
+        ("4.7", "allocstall", None),
+        ("5.4", "allocstall_movable", None),
+        ("6.1", "allocstall_movable", "workingset_refault_anon"),
+    ):
+        proc = Proc(kernel)
+        counters = proc.machine.memory.counters
+        for number, name in enumerate(field.name for field in dataclasses.fields(counters)):
+            setattr(counters, name, number + 1)
+        values = {name: int(value) for name, value in map(str.split, proc.lines("/vmstat"))}
+        expected = dataclasses.asdict(counters)
+        written, faults = expected.pop("written"), expected.pop("pgfault")
+        assert values.pop("pgpgin") == 4 * counters.pswpin
+        assert values.pop("pgpgout") == 4 * (counters.pswpout + written)
+        assert values.pop("pgfault") == faults + counters.pgmajfault
+        assert values.pop(stalls) == expected.pop("allocstall")
+        seen = expected.pop("workingset_refault")
+        assert values[refaults or "workingset_refault"] == (seen if refaults else 0)
+        assert expected.items() <= values.items()
 
 
 def test_time_and_load(proc: Proc) -> None:
