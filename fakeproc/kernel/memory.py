@@ -138,7 +138,10 @@ class Memory:
 
     @property
     def shared_pages(self) -> int:
-        """What is counted for several tasks and is there once; 0 unless forks fill the RAM."""
+        """What is counted for several tasks and is there once.
+
+        0 unless forks fill the RAM, or the machine was oversubscribed from the start.
+        """
         return max(-self.unclaimed_pages, 0)
 
     @property

@@ -192,6 +192,8 @@ def _swap_out_members(machine: Machine, group: Memcg, pages: int) -> int:
     """Swap out members of a memcg, who has most first; return how much."""
     done = 0
     pages = min(pages, machine.free_swap_entries)
+    if group.swap_limit_pages is not None:
+        pages = min(pages, group.swap_limit_pages - usage_of(machine, group).swap_entries)
     for process in _by_size(group.processes()):
         done += _swap_out_of(machine, process, pages - done)
     return done
@@ -204,7 +206,7 @@ def _by_size(processes: Iterable[Process]) -> list[Process]:
 def _swap_out_of(machine: Machine, process: Process, most_pages: int) -> int:
     mm = process.mm
     pages = min(_evictable(process), most_pages)
-    if mm is None or not pages:
+    if mm is None or pages <= 0:
         return 0
     sizes = mm.sizes
     swapped = replace(
