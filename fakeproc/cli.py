@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The command line: `fakeproc mount`, `umount`, `ps`, `log`, `trigger`, `explain`."""
+"""The command line: `fakeproc mount`, `umount`, `ps`, `log`, `trigger`, `explain`, `scenario`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,14 @@ from fakeproc.procfs.session import HidePid
 from fakeproc.procfs.tree import Procfs
 from fakeproc.report.command import explain_log
 from fakeproc.report.options import what_if
-from fakeproc.scenario import load_scenario
+from fakeproc.scenario import BUILTIN, load_scenario, schema
+from fakeproc.scenario.load import (
+    builtin_names,
+    builtin_text,
+    describe,
+    find_problems,
+    read_scenario,
+)
 
 EXIT_OK = 0
 EXIT_REFUSED = 1
@@ -57,6 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_log(commands)
     _add_trigger(commands)
     _add_explain(commands)
+    _add_scenario(commands)
     return parser
 
 
@@ -70,7 +78,11 @@ def _add_mount(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     mount.add_argument(
         "-f", "--foreground", action="store_true", help="do not go to the background"
     )
-    mount.add_argument("--scenario", type=Path, metavar="FILE", help="a scenario in TOML")
+    mount.add_argument(
+        "--scenario",
+        metavar="NAME|FILE",
+        help=f"a built-in scenario, or one in TOML (default: {BUILTIN})",
+    )
     mount.add_argument(
         "--kernel",
         metavar="NAME",
@@ -202,6 +214,25 @@ def _add_dmesg(explain: argparse.ArgumentParser) -> None:
         "--to-scenario", nargs="?", const="-", metavar="OUT",
         help="write the report as a scenario to mount (default: to standard output)",
     )  # fmt: skip
+
+
+def _add_scenario(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    scenario = commands.add_parser(
+        "scenario",
+        help="check scenario files; list and show those that there are",
+        epilog="example: fakeproc scenario show patch-4 > my.toml; fakeproc scenario check my.toml",
+    )
+    actions = scenario.add_subparsers(dest="action", required=True, metavar="ACTION")
+    check = actions.add_parser("check", help="say all that is wrong with scenario files")
+    check.add_argument("files", nargs="+", metavar="FILE", help="a scenario in TOML")
+    check.set_defaults(run=_check_scenarios)
+    listed = actions.add_parser("list", help="list the built-in scenarios")
+    listed.set_defaults(run=_list_scenarios)
+    show = actions.add_parser("show", help="print a built-in scenario")
+    show.add_argument("name", metavar="NAME", help="one of the list")
+    show.set_defaults(run=_show_scenario)
+    editors = actions.add_parser("schema", help="print the JSON Schema of scenarios, for editors")
+    editors.set_defaults(run=_show_schema)
 
 
 def _add_allocation(parser: argparse.ArgumentParser) -> None:
@@ -390,6 +421,43 @@ def _explain_mount(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise MountError(_why_refused(path, file, error)) from None
     sys.stdout.write(answer)
+    return EXIT_OK
+
+
+# -- scenario ----------------------------------------------------------------------
+
+
+def _check_scenarios(arguments: argparse.Namespace) -> int:
+    """Print a line for each problem; the exit code says whether there is any."""
+    found = [problem for file in arguments.files for problem in _problems_of(file)]
+    for problem in found:
+        print(problem)
+    return EXIT_REFUSED if found else EXIT_OK
+
+
+def _problems_of(file: str) -> list[str]:
+    try:
+        name, text = read_scenario(file)
+    except Refused as refused:
+        return [refused.why]
+    return find_problems(text, name)
+
+
+def _list_scenarios(arguments: argparse.Namespace) -> int:
+    names = builtin_names()
+    width = max(map(len, names))
+    for name in names:
+        print(f"{name:<{width}}  {describe(builtin_text(name))}")
+    return EXIT_OK
+
+
+def _show_scenario(arguments: argparse.Namespace) -> int:
+    sys.stdout.write(builtin_text(arguments.name))
+    return EXIT_OK
+
+
+def _show_schema(arguments: argparse.Namespace) -> int:
+    sys.stdout.write(schema.shipped_text())
     return EXIT_OK
 
 

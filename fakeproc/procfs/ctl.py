@@ -137,7 +137,7 @@ def run(session: Session, caller: Caller, line: bytes) -> str:
         raise not_known("command", name, COMMANDS)
     if name not in _AFTER_A_PANIC:
         session.require_running()
-    return command.run(session, caller, _arguments(name, command, rest)) or "ok"
+    return command.run(session, caller, parse_arguments(name, command, rest)) or "ok"
 
 
 def _split(line: bytes) -> list[str]:
@@ -147,7 +147,8 @@ def _split(line: bytes) -> list[str]:
         raise Refused(errno.EINVAL, f"{line!r}: cannot be read: {error}.") from None
 
 
-def _arguments(name: str, command: Command, rest: list[str]) -> Arguments:
+def parse_arguments(name: str, command: Command, rest: list[str]) -> Arguments:
+    """Return the words behind a command's name; EINVAL for keys or words that it has not."""
     options = dict(word.split("=", 1) for word in rest if "=" in word)
     words = tuple(word for word in rest if "=" not in word)
     for key in options:

@@ -34,14 +34,15 @@ def store(session: Session, caller: Caller, data: bytes) -> int:
 def read_request(session: Session, file: str, text: str) -> OomRequest:
     """Return the allocation that the options describe; EINVAL, also for ctl, if they do not."""
     try:
-        return _request(session.machine, _options(file, text))
+        return _request(session.machine, parse_options(file, text))
     except Refused as refused:
         invalid = Refused(errno.EINVAL, refused.why)
         session.answer_refusal(invalid)
         raise invalid from None
 
 
-def _options(file: str, text: str) -> dict[str, str]:
+def parse_options(file: str, text: str) -> dict[str, str]:
+    """Return the options in a text; EINVAL, which names the file, for what is none."""
     options: dict[str, str] = {}
     for word in text.split():
         key, equals, value = word.partition("=")

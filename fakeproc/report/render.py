@@ -13,7 +13,7 @@ from fakeproc.report.options import Answer
 from fakeproc.report.parse import NO_LIMIT_KB, Named, Report, Scope, Style
 from fakeproc.report.reason import spell
 from fakeproc.report.rebuild import BOOT_PIDS, memcg_path, scenario_of
-from fakeproc.report.toml import dump_scenario
+from fakeproc.toml import dump_scenario
 from fakeproc.units import align, format_pages
 
 _MOST_ROWS = 15

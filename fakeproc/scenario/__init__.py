@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Scenarios: a machine and its processes, written down in TOML."""
+"""Scenarios: a machine, its processes and what happens to them, written down in TOML."""
 
 from fakeproc.scenario.load import BUILTIN, build, load_scenario
 

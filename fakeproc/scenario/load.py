@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: MIT
 """From a scenario file to a machine.
 
-The keys are those of the two tables below; anything else is refused with a sentence
-that names the file, the key and what is accepted.
+`fakeproc.scenario.keys` says which keys there are; anything else is refused with a sentence
+that names the file, the line, the key and what is accepted.
 """
 
 from __future__ import annotations
 
 import errno
 import gc
+import re
 import shlex
 import tomllib
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from fakeproc.kernel import capability, numa
 from fakeproc.kernel.errors import Refused, not_known
@@ -30,70 +31,141 @@ from fakeproc.kernel.machine import (
     sizes_for,
 )
 from fakeproc.kernel.memcg import Memcg
-from fakeproc.kernel.numa import MAX_NODES, PLACEMENT_KEYS
+from fakeproc.kernel.numa import PLACEMENT_KEYS
 from fakeproc.kernel.profile import AnyKernelConfig, KernelConfig, render_value
 from fakeproc.kernel.task import Credentials, MemorySizes, Process, Thread
-from fakeproc.units import SIZE_KEYS, parse_pages
+from fakeproc.procfs import script
+from fakeproc.scenario.check import Problem, lines_of, problems
+from fakeproc.scenario.keys import HOLDS
+from fakeproc.scenario.locate import Path as Place
+from fakeproc.scenario.locate import line_numbers
+from fakeproc.units import SIZE_KEYS, parse_duration_ns, parse_pages
 
 BUILTIN = "server"
 """The scenario that is mounted when none is named."""
 
-VERSION = 1
+_NS_PER_S = 1_000_000_000
+_BUILTIN_FOLDER = resources.files("fakeproc.scenario") / "builtin"
+_TOML_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 
-_Default = TypeVar("_Default", int, None)
 
-_MACHINE_KEYS = {
-    "ram": str,
-    "nodes": list,
-    "swap": str,
-    "cpus": int,
-    "hostname": str,
-    "kernel": str,
-    "cgroup_version": int,
-    "uptime_s": int,
-    "first_pid": int,
-    "oversubscribed": bool,
-    "switches": dict,
-}
-_MEMCG_KEYS = {"path": str, "limit": str, "swap_limit": str, "oom_group": bool}
-_PROCESS_KEYS = {
-    "name": str,
-    "pid": int,
-    "uid": int,
-    "gid": int,
-    "caps": str,
-    "oom_score_adj": int,
-    "cmdline": str,
-    "threads": int,
-    "count": int,
-    "vm": str,
-    "vfork": bool,
-    "kthread": bool,
-    "memcg": str,
-    "hidden": bool,
-    "oom_origin": bool,
-    "process": list,
-    **dict.fromkeys(PLACEMENT_KEYS, str),
-    **dict.fromkeys(SIZE_KEYS, str),
-}
+class Misplaced(Refused):
+    """A refusal of something in the data of a scenario: where it stands, and why."""
+
+    def __init__(self, error: int, problem: Problem) -> None:
+        super().__init__(error, problem.why)
+        self.path = problem.path
+
+
+# -- The built-in scenarios --------------------------------------------------------
+
+
+def builtin_names() -> list[str]:
+    """Return the names of the scenarios that fakeproc brings along."""
+    names = (entry.name for entry in _BUILTIN_FOLDER.iterdir())
+    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
+
+
+def builtin_text(name: str) -> str:
+    """Return the text of one of them; EINVAL, with those there are, for another name."""
+    if name not in builtin_names():
+        raise not_known("scenario", name, builtin_names())
+    return (_BUILTIN_FOLDER / f"{name}.toml").read_text()
+
+
+def describe(text: str) -> str:
+    """Return what a scenario says about itself: its first line, a comment."""
+    first = text.partition("\n")[0]
+    return first.removeprefix("#").strip() if first.startswith("#") else ""
+
+
+# -- From text to a machine --------------------------------------------------------
 
 
 def load_scenario(source: str | Path | None = None, config: KernelConfig | None = None) -> Machine:
-    """Return the machine of a scenario file, or of the built-in scenario.
+    """Return the machine of a scenario: a built-in one by its name, or a file.
 
     ``config`` overrides the kernel that the scenario names.  `Refused` (EINVAL) says what
     is wrong, and where.
     """
-    name, text = _read(source)
+    name, text = read_scenario(source)
+    return load_text(text, name, config)
+
+
+def read_scenario(source: str | Path | None) -> tuple[str, str]:
+    """Return the name and the text of a scenario; `Refused` (EINVAL) if it cannot be read."""
+    if source is None:
+        return BUILTIN, builtin_text(BUILTIN)
+    name = str(source)
+    if name in builtin_names():
+        return name, builtin_text(name)
     try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise Refused(errno.EINVAL, f"{name}: is no TOML: {error}.") from None
+        return name, Path(source).read_text()
+    except FileNotFoundError:
+        if "/" in name or name.endswith(".toml"):
+            raise Refused(
+                errno.EINVAL, f"{name}: cannot be read: No such file or directory."
+            ) from None
+        raise not_known("scenario", name, builtin_names()) from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+        raise Refused(errno.EINVAL, f"{name}: cannot be read: {why}.") from None
+
+
+def load_text(text: str, name: str, config: KernelConfig | None = None) -> Machine:
+    """Return the machine of the text of a scenario; the name is for messages."""
+    data = _parse(text, name)
+    found = list(problems(data))
+    if found:
+        others = f" ({len(found) - 1} more: fakeproc scenario check)" if len(found) > 1 else ""
+        raise Refused(errno.EINVAL, _located(text, name, found[0]) + others)
     try:
-        with paused_collector():
-            return build(data, config)
+        return _build(data, config)
+    except Misplaced as refused:
+        problem = Problem(refused.path, refused.why)
+        raise Refused(refused.error, _located(text, name, problem)) from None
+
+
+def find_problems(text: str, name: str) -> list[str]:
+    """Return all that is wrong with a scenario, sentences with file and line; none: it loads."""
+    try:
+        data = _parse(text, name)
     except Refused as refused:
-        raise Refused(refused.error, f"{name}: {refused.why}") from None
+        return [refused.why]
+    found = list(problems(data))
+    if not found:
+        try:
+            _build(data, None)
+        except Misplaced as refused:
+            found = [Problem(refused.path, refused.why)]
+    return [_located(text, name, problem) for problem in found]
+
+
+def build(data: Mapping[str, Any], config: KernelConfig | None = None) -> Machine:
+    """Return the machine of a scenario as it is after the TOML has been read."""
+    for problem in problems(data):
+        raise Misplaced(errno.EINVAL, problem)
+    return _build(data, config)
+
+
+def _parse(text: str, name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        why = str(error)
+        at = _TOML_LINE.search(why)
+        line = at[1] if at else text.count("\n") + 1
+        why = _TOML_LINE.sub("", why)
+        raise Refused(errno.EINVAL, f"{name}:{line}: is no TOML: {why}.") from None
+
+
+def _located(text: str, name: str, problem: Problem) -> str:
+    """Return a problem with the file and the line of what it is about."""
+    lines = line_numbers(text)
+    path = problem.path
+    while path and path not in lines:
+        path = path[:-1]
+    return f"{name}:{lines.get(path, 1)}: {problem.why}"
 
 
 @contextmanager
@@ -111,46 +183,35 @@ def paused_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _read(source: str | Path | None) -> tuple[str, str]:
-    try:
-        if source is None:
-            builtin = resources.files("fakeproc.scenario") / "builtin" / f"{BUILTIN}.toml"
-            return BUILTIN, builtin.read_text()
-        return str(source), Path(source).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "is not UTF-8"
-        raise Refused(errno.EINVAL, f"{source}: cannot be read: {why}.") from None
+# -- From data to a machine --------------------------------------------------------
 
 
-def build(data: Mapping[str, Any], config: KernelConfig | None = None) -> Machine:
-    """Return the machine of a scenario as it is after the TOML has been read."""
-    _check(data, {"version": int, "machine": dict, "memcg": list, "process": list}, "the file")
-    if data.get("version") != VERSION:
-        raise Refused(errno.EINVAL, f"version = {data.get('version')}: accepted is {VERSION}.")
+def _build(data: Mapping[str, Any], config: KernelConfig | None) -> Machine:
+    """Return the machine of data in which nothing is wrong."""
     table = data.get("machine", {})
-    _check(table, _MACHINE_KEYS, "[machine]")
-    standard = Hardware()
-    hardware = Hardware(
-        ram_pages=_pages(table, "ram", standard.ram_pages),
-        node_pages=_node_pages(table),
-        swap_pages=_pages(table, "swap", standard.swap_pages),
-        cpus=_integer(table, "cpus", 1, 1024, standard.cpus),
-        hostname=table.get("hostname", standard.hostname),
-        oversubscribed=table.get("oversubscribed", standard.oversubscribed),
-    )
-    machine = Machine(
-        config or _kernel(table),
-        hardware,
-        build=Build(cgroup_version=_integer(table, "cgroup_version", 1, 2, Build().cgroup_version)),
-        first_pid=_integer(table, "first_pid", 3, 4_000_000, FIRST_PID),
-    )
-    for memcg in data.get("memcg", []):
-        _add_memcg(machine, memcg)
-    for process in data.get("process", []):
-        _add(machine, None, process)
-    machine.advance(_integer(table, "uptime_s", 0, 10**9, 0) * 1_000_000_000)
-    machine.boot_again = partial(build, data, config)
+    with _at(("machine",)):
+        machine = Machine(
+            config or _kernel(table),
+            _hardware(data, table),
+            build=Build(cgroup_version=table.get("cgroup_version", Build().cgroup_version)),
+            first_pid=table.get("first_pid", FIRST_PID),
+        )
+    with paused_collector():
+        _Loader(machine).load(data)
+    machine.boot_again = partial(_build, data, config)
     return machine
+
+
+@contextmanager
+def _at(path: Place, where: str = "") -> Iterator[None]:
+    """Say of a refusal which table of the file it is about, unless that is known."""
+    try:
+        yield
+    except Misplaced:
+        raise
+    except Refused as refused:
+        why = f"{where}: {refused.why}" if where else refused.why
+        raise Misplaced(refused.error, Problem(path, why)) from None
 
 
 def _kernel(table: Mapping[str, Any]) -> KernelConfig:
@@ -161,175 +222,208 @@ def _kernel(table: Mapping[str, Any]) -> KernelConfig:
     return config
 
 
-def _add_memcg(machine: Machine, table: object) -> None:
-    """Make a cgroup of the file."""
-    if not isinstance(table, dict):
-        raise Refused(errno.EINVAL, "memcg: accepted is a table, [[memcg]].")
-    path = table.get("path", "")
-    where = f"memcg {path!r}"
-    _check(table, _MEMCG_KEYS, where)
-    if not path.startswith("/") or not path.strip("/"):
-        raise Refused(errno.EINVAL, f"{where}: accepted is a path such as /web.")
-    memcg = machine.make_memcg(path)
-    memcg.limit_pages = _pages(table, "limit", None)
-    memcg.swap_limit_pages = _pages(table, "swap_limit", None)
-    memcg.oom_group = table.get("oom_group", False)
+def _hardware(data: Mapping[str, Any], table: Mapping[str, Any]) -> Hardware:
+    standard = Hardware()
+    swap_pages = _pages(table, "swap", standard.swap_pages)
+    if "swap" in data:
+        swap_pages = sum(parse_pages(area["size"]) for area in data["swap"])
+    return Hardware(
+        ram_pages=_pages(table, "ram", standard.ram_pages),
+        node_pages=tuple(map(parse_pages, table.get("nodes", ()))),
+        swap_pages=swap_pages,
+        cpus=table.get("cpus", standard.cpus),
+        hostname=table.get("hostname", standard.hostname),
+        oversubscribed=table.get("oversubscribed", standard.oversubscribed),
+    )
 
 
-def _memcg(machine: Machine, path: str) -> Memcg:
-    try:
-        return machine.memcg(path)
-    except Refused:
-        paths = ", ".join(group.path for group in machine.root_memcg.subtree())
-        raise Refused(
-            errno.EINVAL, f"memcg = {path!r}: there is no such [[memcg]]; accepted: {paths}."
-        ) from None
+Make = Callable[[Process | None], Process]
+"""Makes a process of the file, in this one or in init."""
+
+Step = Callable[[Process], object]
+"""Does to a process what one of its keys says."""
 
 
-def _add(machine: Machine, parent: Process | None, table: object) -> None:
-    """Create a process of the file, its threads and its children, as often as it says."""
-    if not isinstance(table, dict):
-        raise Refused(errno.EINVAL, "process: accepted is a table, [[process]].")
-    where = f"process {table.get('name', '?')!r}"
-    _check(table, _PROCESS_KEYS, where)
-    try:
-        for _ in range(_integer(table, "count", 1, 1_000_000, 1)):
-            process = _create(machine, parent, table)
-            for _ in range(_integer(table, "threads", 1, 100_000, 1) - 1):
-                machine.clone_thread(process.leader)
-            for child in table.get("process", []):
-                _add(machine, process, child)
-    except Refused as refused:
-        if refused.why.startswith("process "):
-            raise
-        raise Refused(refused.error, f"{where}: {refused.why}") from None
+class _Loader:
+    """Puts into a machine what a scenario says; only keys that are there cost anything."""
 
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._later: list[Callable[[], object]] = []
+        """What begins when the scenario does, not at boot."""
 
-def _create(machine: Machine, parent: Process | None, table: Mapping[str, Any]) -> Process:
-    name = table.get("name", "")
-    if not name or "\0" in name:
-        raise Refused(errno.EINVAL, "name: is missing, or holds a NUL.")
-    pid = table.get("pid")
-    if table.get("kthread"):
-        _refuse_beside(table, "kthread = true", {"name", "pid", "kthread", "count"})
-        return machine.kthread(name, pid=pid)
-    creator = (parent or machine.init).leader
-    process = _clone_or_spawn(machine, creator, parent, table, pid)
-    if table.keys() & set(PLACEMENT_KEYS):
-        placement = numa.changed(creator.placement, table, machine.hardware.nodes)
-        machine.place(process.leader, placement)
-    value = _integer(table, "oom_score_adj", -1000, 1000, None)
-    if value is not None:
-        machine.store_oom_score_adj(process.leader, machine.root, b"%d" % value)
-    if "memcg" in table:
-        machine.join_memcg(process, _memcg(machine, table["memcg"]))
-    if table.get("hidden") and process.mm is not None:
-        machine.hide(process.mm)
-    if table.get("oom_origin"):
-        machine.set_oom_origin(process, True)
-    return process
+    def load(self, data: Mapping[str, Any]) -> None:
+        """Make all of it, let the time since boot pass, and let the scenario begin."""
+        machine = self._machine
+        for name, value in _sysctls(data.get("sysctl", {})):
+            machine.store_sysctl(name, b"%d" % value)
+        for table in data.get("memcg", ()):
+            self._add_memcg(table)
+        for place, table in enumerate(data.get("process", ())):
+            self._add_all(None, table, ("process", place))
+        machine.advance(_uptime_ns(data.get("machine", {})))
+        for begin in self._later:
+            begin()
+        for event in data.get("event", ()):
+            self._schedule(event)
 
+    # -- Groups, events ----------------------------------------------------------------
 
-def _clone_or_spawn(
-    machine: Machine,
-    creator: Thread,
-    parent: Process | None,
-    table: Mapping[str, Any],
-    pid: int | None,
-) -> Process:
-    shared, vfork = table.get("vm", "own"), table.get("vfork", False)
-    if shared not in ("own", "shared"):
-        raise Refused(errno.EINVAL, f'vm = "{shared}": accepted: "own", "shared".')
-    if shared == "own" and not vfork:
-        return machine.spawn(
+    def _add_memcg(self, table: Mapping[str, Any]) -> None:
+        memcg = self._machine.make_memcg(table["path"])
+        memcg.limit_pages = parse_pages(table["limit"]) if "limit" in table else None
+        memcg.swap_limit_pages = parse_pages(table["swap_limit"]) if "swap_limit" in table else None
+        memcg.oom_group = table.get("oom_group", False)
+        memcg.oom_kill_disable = table.get("oom_kill_disable", False)
+
+    def _memcg(self, path: str) -> Memcg:
+        try:
+            return self._machine.memcg(path)
+        except Refused:
+            paths = ", ".join(group.path for group in self._machine.root_memcg.subtree())
+            raise Refused(
+                errno.EINVAL, f"memcg = {path!r}: there is no such [[memcg]]; accepted: {paths}."
+            ) from None
+
+    def _schedule(self, event: Mapping[str, Any]) -> None:
+        machine = self._machine
+        due_ns = machine.now_ns + parse_duration_ns("", event["at"])
+        for line in lines_of(event):
+            machine.events.at(due_ns, partial(script.perform, machine, line))
+
+    # -- Processes ---------------------------------------------------------------------
+
+    def _add_all(self, parent: Process | None, table: Mapping[str, Any], path: Place) -> None:
+        """Make a process of the file as often as it says, each with all that is in it."""
+        with _at(path, f"process {table['name']!r}"):
+            make, steps = self._make(table), list(self._steps(table, path))
+            for _ in range(table.get("count", 1)):
+                process = make(parent)
+                for step in steps:
+                    step(process)
+
+    def _make(self, table: Mapping[str, Any]) -> Make:
+        name, pid = table["name"], table.get("pid")
+        if table.get("kthread"):
+            return lambda parent: self._machine.kthread(name, pid=pid)
+        if table.get("vm") == "shared" or table.get("vfork"):
+            return partial(self._clone, table)
+        return partial(
+            self._spawn,
+            table,
+            pid=pid,
+            sizes=_sizes(table),
+            cmdline=_cmdline(table.get("cmdline", "")),
+        )
+
+    def _spawn(
+        self,
+        table: Mapping[str, Any],
+        parent: Process | None,
+        *,
+        pid: int | None,
+        sizes: MemorySizes,
+        cmdline: tuple[bytes, ...],
+    ) -> Process:
+        creator = (parent or self._machine.init).leader
+        return self._machine.spawn(
             table["name"],
             parent=creator,
             pid=pid,
-            credentials=_credentials(machine, creator.credentials, table),
-            sizes=_sizes(table),
-            cmdline=_parse_cmdline(table.get("cmdline", "")),
+            credentials=self._credentials(creator.credentials, table),
+            sizes=sizes,
+            cmdline=cmdline,
         )
-    own = {*SIZE_KEYS, "cmdline"}
-    _refuse_beside(table, 'vm = "shared" or vfork', _PROCESS_KEYS.keys() - own)
-    if parent is None:
-        raise Refused(errno.EINVAL, 'vm = "shared" and vfork: only for a process in a process.')
-    process = machine.clone(creator, CloneFlags(vm=shared == "shared", vfork=vfork), pid=pid)
-    machine.rename(process.leader, table["name"])
-    machine.set_credentials(process.threads, _credentials(machine, creator.credentials, table))
-    return process
+
+    def _clone(self, table: Mapping[str, Any], parent: Process | None) -> Process:
+        creator = (parent or self._machine.init).leader
+        flags = CloneFlags(vm=table.get("vm") == "shared", vfork=table.get("vfork", False))
+        process = self._machine.clone(creator, flags, pid=table.get("pid"))
+        self._machine.rename(process.leader, table["name"])
+        credentials = self._credentials(creator.credentials, table)
+        self._machine.set_credentials(process.threads, credentials)
+        return process
+
+    def _credentials(self, base: Credentials, table: Mapping[str, Any]) -> Credentials:
+        """Return what the keys say; another user than the base's has no capabilities."""
+        uid = table.get("uid", base.uid)
+        gid = table.get("gid", base.gid if uid == base.uid else uid)
+        held = base.capabilities if uid == base.uid else 0
+        if "caps" in table:
+            held = capability.parse(table["caps"], self._machine.full_capabilities)
+        return Credentials(uid, gid, held)
+
+    def _steps(self, table: Mapping[str, Any], path: Place) -> Iterator[Step]:
+        """Walk over what is done to a process once it is there, in order."""
+        machine = self._machine
+        if not table.keys().isdisjoint(PLACEMENT_KEYS):
+            yield lambda process: self._place(process.leader, table)
+        if "oom_score_adj" in table:
+            value = b"%d" % table["oom_score_adj"]
+            root = machine.root
+            yield lambda process: machine.store_oom_score_adj(process.leader, root, value)
+        if "memcg" in table:
+            memcg = self._memcg(table["memcg"])
+            yield lambda process: machine.join_memcg(process, memcg)
+        if not table.get("dumpable", True):
+            yield _make_undumpable
+        if table.get("hidden"):
+            yield lambda process: machine.hide(process.mm) if process.mm else None
+        if table.get("oom_origin"):
+            yield lambda process: machine.set_oom_origin(process, True)
+        for _ in range(table.get("threads", 1) - 1):
+            yield lambda process: machine.clone_thread(process.leader)
+        for thread in table.get("thread", ()):
+            yield partial(self._add_thread, thread)
+        if "hold" in table:
+            yield lambda process: self._hold_later(process.leader, table)
+        for place, child in enumerate(table.get("process", ())):
+            yield partial(self._add_all, table=child, path=(*path, "process", place))
+
+    def _add_thread(self, table: Mapping[str, Any], process: Process) -> None:
+        machine, leader = self._machine, process.leader
+        thread = machine.clone_thread(leader, tid=table.get("tid"))
+        machine.rename(thread, table.get("name", leader.comm))
+        machine.set_credentials([thread], self._credentials(leader.credentials, table))
+        self._place(thread, table)
+        if "hold" in table:
+            self._hold_later(thread, table)
+
+    def _place(self, thread: Thread, table: Mapping[str, Any]) -> None:
+        nodes = self._machine.hardware.nodes
+        self._machine.place(thread, numa.changed(thread.placement, table, nodes))
+
+    def _hold_later(self, thread: Thread, table: Mapping[str, Any]) -> None:
+        for_ns = parse_duration_ns("", table["hold_for"]) if "hold_for" in table else None
+        hold = HOLDS[table["hold"]]
+        self._later.append(lambda: self._machine.hold(thread, hold, for_ns=for_ns))
 
 
-def _refuse_beside(table: Mapping[str, Any], what: str, accepted: Set[str]) -> None:
-    """Refuse keys that mean nothing beside another one."""
-    for key in table:
-        if key not in accepted:
-            raise Refused(errno.EINVAL, f"{key}: means nothing beside {what}; leave it out.")
+def _make_undumpable(process: Process) -> None:
+    if process.mm is not None:
+        process.mm.dumpable = False
+
+
+def _sysctls(table: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    for folder, values in table.items():
+        for name, value in values.items():
+            yield f"{folder}/{name}", value
+
+
+def _uptime_ns(table: Mapping[str, Any]) -> int:
+    if "uptime" in table:
+        return parse_duration_ns("", table["uptime"])
+    return int(table.get("uptime_s", 0)) * _NS_PER_S
 
 
 def _sizes(table: Mapping[str, Any]) -> MemorySizes:
-    return _parse_sizes(tuple((key, table[key]) for key in SIZE_KEYS if key in table))
-
-
-@lru_cache
-def _parse_sizes(given: tuple[tuple[str, str], ...]) -> MemorySizes:
-    """Return the sizes that keys and values of a file say; the same for each of a count."""
-    pages = {SIZE_KEYS[key]: parse_pages(text) for key, text in given}
+    pages = {SIZE_KEYS[key]: parse_pages(table[key]) for key in SIZE_KEYS if key in table}
     return sizes_for(**pages) if pages else default_sizes()
 
 
-def _credentials(machine: Machine, base: Credentials, table: Mapping[str, Any]) -> Credentials:
-    uid = _integer(table, "uid", 0, 2**32 - 2, base.uid)
-    gid = _integer(table, "gid", 0, 2**32 - 2, base.gid if uid == base.uid else uid)
-    held = base.capabilities if uid == base.uid else 0
-    if "caps" in table:
-        held = capability.parse(table["caps"], machine.full_capabilities)
-    return Credentials(uid, gid, held)
+def _cmdline(text: str) -> tuple[bytes, ...]:
+    return tuple(word.encode() for word in shlex.split(text))
 
 
-@lru_cache
-def _parse_cmdline(text: str) -> tuple[bytes, ...]:
-    try:
-        return tuple(word.encode() for word in shlex.split(text))
-    except ValueError as error:
-        raise Refused(errno.EINVAL, f"cmdline: cannot be read: {error}.") from None
-
-
-def _check(table: Mapping[str, Any], keys: Mapping[str, type], where: str) -> None:
-    for key, value in table.items():
-        if key not in keys:
-            raise not_known(f"{where}: key", key, keys)
-        if type(value) is not keys[key]:
-            raise Refused(
-                errno.EINVAL, f"{where}: {key} = {value!r}: accepted is a {keys[key].__name__}."
-            )
-
-
-def _pages(table: Mapping[str, Any], key: str, default: _Default) -> int | _Default:
+def _pages(table: Mapping[str, Any], key: str, default: int) -> int:
     return parse_pages(table[key]) if key in table else default
-
-
-def _node_pages(table: Mapping[str, Any]) -> tuple[int, ...]:
-    """Return the RAM of each node; none where the file names only the whole of it."""
-    if "nodes" not in table:
-        return ()
-    nodes = table["nodes"]
-    if "ram" in table:
-        raise Refused(errno.EINVAL, "nodes: they are the ram; leave out one of the two.")
-    if not 0 < len(nodes) <= MAX_NODES or not all(isinstance(node, str) for node in nodes):
-        raise Refused(
-            errno.EINVAL,
-            f'nodes = {nodes!r}: accepted are the sizes of 1 to {MAX_NODES} nodes, ["4G", "4G"].',
-        )
-    pages = tuple(map(parse_pages, nodes))
-    if 0 in pages:
-        raise Refused(errno.EINVAL, f"nodes = {nodes!r}: accepted are nodes with memory.")
-    return pages
-
-
-def _integer(
-    table: Mapping[str, Any], key: str, low: int, high: int, default: _Default
-) -> int | _Default:
-    value: int | _Default = table.get(key, default)
-    if key in table and not low <= table[key] <= high:
-        raise Refused(errno.EINVAL, f"{key} = {value}: accepted are {low} to {high}.")
-    return value

@@ -306,68 +306,83 @@ def test_a_kernel_thread(folder: Path) -> None:
 # -- What is refused ----------------------------------------------------------------------
 
 
-def why_refused(path: Path) -> str:
-    """Load a file that is refused with EINVAL; return what is said about it."""
+def why_refused(path: Path, line: int | None = None) -> str:
+    """Load a file that is refused with EINVAL, in this line; return what is said about it."""
     with pytest.raises(Refused) as refused:
         load_scenario(path)
     assert refused.value.error == errno.EINVAL
-    assert refused.value.why.startswith(f"{path}: ")
-    return refused.value.why.removeprefix(f"{path}: ")
+    where = f"{path}:" if line is None else f"{path}:{line}:"
+    assert refused.value.why.startswith(where), refused.value.why
+    return refused.value.why.removeprefix(where)
 
 
 MACHINE_KEYS = (
-    "ram, nodes, swap, cpus, hostname, kernel, cgroup_version, uptime_s, first_pid, "
+    "ram, nodes, swap, cpus, hostname, kernel, cgroup_version, uptime_s, uptime, end, first_pid, "
     "oversubscribed, switches"
 )
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "line", "words"),
     [
-        ("version = 2", ["version = 2: accepted is 1."]),
-        ("", ["version = None: accepted is 1."]),
-        ("version = '1'", ["the file: version = '1': accepted is a int."]),
-        ("[machine", ["is no TOML"]),
-        ("version = 1\nmachin = 1", ["the file: key 'machin'", "nearest: machine", "process."]),
-        ("version = 1\nmachine = 5", ["the file: machine = 5: accepted is a dict"]),
-        ("version = 1\n[process]\nname = 'a'", ["the file: process = ", "accepted is a list"]),
-        ("version = 1\nprocess = [5]", ["accepted is a table, [[process]]"]),
+        ("version = 2", 1, ["the file: version = 2: accepted is 1."]),
+        ("", 1, ["the file: version: is missing: accepted is 1."]),
+        ("version = '1'", 1, ['the file: version = "1": accepted is 1.']),
+        ("version = 1\n[machine", 2, ["is no TOML: Expected"]),
+        ("version = 1\nmachin = 1", 2, ["the file: key 'machin'", "nearest: machine", "process,"]),
+        ("version = 1\nmachine = 5", 2, ["the file: machine = 5: accepted is a table."]),
+        ("version = 1\n[process]", 2, ["the file: process = {}: accepted is an array of tables"]),
+        (
+            "version = 1\nprocess = [5]",
+            2,
+            ["the file: process = 5: accepted is an array of tables"],
+        ),
     ],
 )
-def test_errors_of_the_file(folder: Path, text: str, words: list[str]) -> None:
+def test_errors_of_the_file(folder: Path, text: str, line: int, words: list[str]) -> None:
     path = folder / "bad.toml"
     path.write_text(text)
-    why = why_refused(path)
+    why = why_refused(path, line)
     assert all(word in why for word in words), why
+
+
+SIZE = "a size such as 300M, 1.5G, 64k or 4096 (bytes)."
+NODES = 'the sizes of 1 to 64 nodes with memory, ["4G", "4G"].'
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
         ("rma = '1G'", ["[machine]: key 'rma'", "nearest: ram", f"accepted: {MACHINE_KEYS}."]),
-        ("ram = 5", ["[machine]: ram = 5: accepted is a str"]),
-        ("ram = 'much'", ["'much': accepted is a size such as 300M"]),
-        ("swap = '-1'", ["'-1': accepted is a size such as 300M"]),
-        ("cpus = 0", ["cpus = 0: accepted are 1 to 1024."]),
-        ("cpus = '2'", ["[machine]: cpus = '2': accepted is a int"]),
-        ("cpus = true", ["[machine]: cpus = True: accepted is a int"]),
-        ("hostname = 1", ["[machine]: hostname = 1: accepted is a str"]),
+        ("ram = 5", [f"[machine]: ram = 5: accepted is {SIZE}"]),
+        ("ram = 'much'", [f'[machine]: ram = "much": accepted is {SIZE}']),
+        ("swap = '-1'", [f'swap = "-1": accepted is {SIZE}']),
+        ("cpus = 0", ["cpus = 0: accepted is 1 to 1024."]),
+        ("cpus = '2'", ['[machine]: cpus = "2": accepted is 1 to 1024.']),
+        ("cpus = true", ["[machine]: cpus = true: accepted is 1 to 1024."]),
+        ("hostname = 1", ["[machine]: hostname = 1: accepted is a text."]),
         ("kernel = '4.9.1'", ["kernel '4.9.1'", "nearest: 4.9", "accepted: 4.4, 4.7, series"]),
-        ("cgroup_version = 3", ["cgroup_version = 3: accepted are 1 to 2."]),
-        ("uptime_s = -1", ["uptime_s = -1: accepted are 0 to 1000000000."]),
-        ("nodes = '4G'", ["nodes = '4G': accepted is a list"]),
-        ("nodes = []", ["nodes = []: accepted are the sizes of 1 to 64 nodes"]),
-        ("nodes = [4]", ["nodes = [4]: accepted are the sizes of 1 to 64 nodes"]),
-        ("nodes = ['4G', '0']", ["accepted are nodes with memory"]),
-        ("nodes = ['4G', 'x']", ["'x': accepted is a size such as 300M"]),
-        ("ram = '4G'\nnodes = ['4G']", ["nodes: they are the ram; leave out one of the two."]),
-        ("first_pid = 2", ["first_pid = 2: accepted are 3 to 4000000."]),
+        ("kernel = '2.4'", ["kernel '2.4': accepted are 2.6 and later"]),
+        ("cgroup_version = 3", ["cgroup_version = 3: accepted is 1 to 2."]),
+        ("uptime_s = -1", ["uptime_s = -1: accepted is 0 to 1000000000."]),
+        ("uptime = '5'", ['uptime = "5": accepted is a time such as 500ms, 5s or 2m.']),
+        ("uptime = '5s'\nuptime_s = 5", ["uptime: says the same as uptime_s; leave out"]),
+        ("nodes = '4G'", [f'nodes = "4G": accepted is {NODES}']),
+        ("nodes = []", [f"nodes = []: accepted is {NODES}"]),
+        ("nodes = [4]", [f"nodes = [4]: accepted is {NODES}"]),
+        ("nodes = ['4G', '0']", [f'nodes = ["4G", "0"]: accepted is {NODES}']),
+        ("nodes = ['4G', 'x']", [f'nodes = ["4G", "x"]: accepted is {NODES}']),
+        ("nodes = ['4G']\nram = '4G'", ["nodes: says the same as ram; leave out one of the two."]),
+        ("first_pid = 2", ["first_pid = 2: accepted is 3 to 4000000."]),
+        ("switches = {tie = 1}", ["switches: key 'tie': not known; accepted: write_n"]),
+        ("switches = {tie_global = true}", ["[machine]: tie_global=yes: accepted: first, last."]),
+        ("switches = 5", ["[machine]: switches = 5: accepted is a table."]),
     ],
 )
 def test_errors_of_the_machine(folder: Path, line: str, words: list[str]) -> None:
     path = folder / "bad.toml"
     path.write_text(f"version = 1\n[machine]\n{line}\n")
-    why = why_refused(path)
+    why = why_refused(path, 3)
     assert all(word in why for word in words), why
 
 
@@ -375,45 +390,69 @@ def test_errors_of_the_machine(folder: Path, line: str, words: list[str]) -> Non
     ("lines", "words"),
     [
         ("rrs = '1G'", ["key 'rrs'", "nearest: rss", "accepted: name, pid, uid"]),
-        ("pid = 0", ["pid=0: accepted are 1 to 4194303."]),
-        ("pid = '5'", ["pid = '5': accepted is a int"]),
-        ("uid = -1", ["uid = -1: accepted are 0 to 4294967294."]),
-        ("gid = 4294967295", ["gid = 4294967295: accepted are 0 to 4294967294."]),
+        ("pid = 0", ["pid = 0: accepted is 1 to 4194303."]),
+        ("pid = '5'", ['pid = "5": accepted is 1 to 4194303.']),
+        ("uid = -1", ["uid = -1: accepted is 0 to 4294967294."]),
+        ("gid = 4294967295", ["gid = 4294967295: accepted is 0 to 4294967294."]),
         ("caps = '+flying'", ["caps=+flying: not a set of capabilities; accepted: all, none"]),
-        ("oom_score_adj = 1001", ["oom_score_adj = 1001: accepted are -1000 to 1000."]),
-        ("oom_score_adj = '5'", ["oom_score_adj = '5': accepted is a int"]),
-        ('cmdline = "it\'s"', ["cmdline: cannot be read"]),
-        ("threads = 0", ["threads = 0: accepted are 1 to 100000."]),
-        ("count = 0", ["count = 0: accepted are 1 to 1000000."]),
-        ("rss = 5", ["rss = 5: accepted is a str"]),
-        ("rss = 'big'", ["'big': accepted is a size such as 300M"]),
-        ("rss = '1M'\nsize = '4k'", ["total_vm_pages is smaller"]),
-        ("vm = 'copied'", ['vm = "copied": accepted: "own", "shared".']),
-        ("vm = 'shared'", ["only for a process in a process"]),
-        ("vfork = true", ["only for a process in a process"]),
-        ("vfork = 'yes'", ["vfork = 'yes': accepted is a bool"]),
-        ("mems_allowed = 0", ["mems_allowed = 0: accepted is a str"]),
-        ("mems_allowed = '1'", ["mems_allowed=1: accepted is a list of nodes"]),
-        ("mempolicy = 'bind'", ["mempolicy=bind=: accepted is a list of nodes"]),
-        ("cpuset = 'x'", ["cpuset=x: accepted is a path"]),
-        ("kthread = 1", ["kthread = 1: accepted is a bool"]),
-        ("process = 1", ["process = 1: accepted is a list"]),
-        ("process = [1]", ["accepted is a table"]),
+        ("oom_score_adj = 1001", ["oom_score_adj = 1001: accepted is -1000 to 1000."]),
+        ("oom_score_adj = '5'", ['oom_score_adj = "5": accepted is -1000 to 1000.']),
+        ('cmdline = "it\'s"', ['cmdline = "it\'s": accepted is words as for a shell.']),
+        ("threads = 0", ["threads = 0: accepted is 1 to 100000."]),
+        ("threads = 2\nthread = [{}]", ["threads: means nothing beside thread; leave it out."]),
+        ("count = 0", ["count = 0: accepted is 1 to 1000000."]),
+        ("rss = 5", [f"rss = 5: accepted is {SIZE}"]),
+        ("rss = '12Q'", [f'rss = "12Q": accepted is {SIZE}']),
+        ("vm = 'copied'", ['vm = "copied": accepted is "own", "shared".']),
+        ("vfork = 'yes'", ['vfork = "yes": accepted is true or false.']),
+        ("rss = '1M'\nvfork = true", ["rss: means nothing beside vm"]),
+        ("mems_allowed = 0", ["mems_allowed = 0: accepted is a list of nodes"]),
+        ("kthread = 1", ["kthread = 1: accepted is true or false."]),
+        ("uid = 5\nkthread = true", ["uid: means nothing beside kthread = true; leave it out."]),
+        ("hidden = 1", ["hidden = 1: accepted is true or false."]),
+        ("hold = 'fast'", ['hold = "fast": accepted is "at-exit", "frozen", "stuck"']),
+        ("hold_for = '5s'", ["hold_for: means nothing without hold."]),
+        ("process = 1", ["process = 1: accepted is an array of tables"]),
+        ("process = [1]", ["process = 1: accepted is an array of tables"]),
+        ("thread = [{tid = 0}]", ["thread '?': tid = 0: accepted is 1 to 4194303."]),
+        ("behaviour = 'grow'", ['behaviour = "grow": accepted is a table.']),
+        ("behaviour = {kind = 'growl'}", ['kind = "growl": accepted is "constant", "grow"']),
+        ("behaviour = {kind = 'grow'}", ["behaviour=grow: rate= is missing."]),
+        ("behaviour = {rate = '50M/s'}", ["rate: means nothing to behaviour=constant"]),
     ],
 )
 def test_errors_of_a_process(folder: Path, lines: str, words: list[str]) -> None:
     path = folder / "bad.toml"
     path.write_text(f"version = 1\n[[process]]\nname = 'web'\n{lines}\n")
-    why = why_refused(path)
-    assert why.startswith("process")
+    why = why_refused(path, 4)
     assert all(word in why for word in words), why
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("vm = 'shared'", "only for a process in a process"),
+        ("vfork = true", "only for a process in a process"),
+        ("rss = '1M'\nsize = '4k'", "total_vm_pages is smaller"),
+        ("mems_allowed = '1'", "mems_allowed=1: accepted is a list of nodes"),
+        ("mempolicy = 'bind'", "mempolicy=bind=: accepted is a list of nodes"),
+        ("cpuset = 'x'", "cpuset=x: accepted is a path"),
+        ("memcg = '/x'", "memcg = '/x': there is no such [[memcg]]; accepted: /."),
+    ],
+)
+def test_errors_of_a_process_as_a_whole(folder: Path, lines: str, words: str) -> None:
+    path = folder / "bad.toml"
+    path.write_text(f"version = 1\n[[process]]\nname = 'web'\n{lines}\n")
+    why = why_refused(path, 2)
+    assert why.startswith(" process 'web': ")
+    assert words in why
 
 
 @pytest.mark.parametrize("line", ["", "name = ''", "uid = 0"])
 def test_a_process_has_a_name(folder: Path, line: str) -> None:
     path = folder / "bad.toml"
     path.write_text(f"version = 1\n[[process]]\n{line}\n")
-    assert "name: is missing" in why_refused(path)
+    assert "accepted is a name of one character or more." in why_refused(path)
 
 
 def test_the_innermost_process_is_named(folder: Path) -> None:
@@ -421,7 +460,30 @@ def test_the_innermost_process_is_named(folder: Path) -> None:
     path.write_text(
         "version = 1\n[[process]]\nname = 'p'\n[[process.process]]\nname = 'c'\nuid = -1\n"
     )
-    assert why_refused(path) == "process 'c': uid = -1: accepted are 0 to 4294967294."
+    assert why_refused(path, 6) == " process 'c': uid = -1: accepted is 0 to 4294967294."
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("at = '5'\ndo = 'reap 5'", "event '5': at = \"5\": accepted is a time such as"),
+        ("do = 'reap 5'\nat = 5", "event 5: at = 5: accepted is a time such as"),
+        ("do = ''\nat = '5s'", "event '5s': do = \"\": accepted is a line or a list of lines."),
+        ("do = []\nat = '5s'", "event '5s': do = []: accepted is a line or a list of lines."),
+        ("do = 'reep 5'\nat = '5s'", "'reep 5': line 'reep': not known (nearest: reap)"),
+        ("do = ['reap 5', 'reap']\nat = '5s'", "'reap': reap: usage: reap PID"),
+        ("do = 'spawn nam=x'\nat = '5s'", "spawn: key 'nam': not known (nearest: name)"),
+        ("do = 'trigger memgc=x'\nat = '5s'", "trigger: option 'memgc': not known"),
+        ("do = 'write sys/vm/swappiness'\nat = '5s'", "write: accepted is write PATH VALUE."),
+        ("do = 'reboot'\nat = '5s'", "line 'reboot': not known"),
+        ("do = \"kill 'x\"\nat = '5s'", "cannot be read: No closing quotation."),
+    ],
+)
+def test_errors_of_an_event(folder: Path, lines: str, words: str) -> None:
+    path = folder / "bad.toml"
+    path.write_text(f"version = 1\n[[event]]\n{lines}\n")
+    line = 4 if lines.startswith("do = 'reap") else 3
+    assert words in why_refused(path, line)
 
 
 @pytest.mark.parametrize(
@@ -438,7 +500,8 @@ def test_what_the_kernel_refuses_keeps_its_errno(
     with pytest.raises(Refused, match=words) as refused:
         load(folder, text)
     assert refused.value.error == error
-    assert refused.value.why.startswith(f"{folder / 'my.toml'}: process 'a': ")
+    line = text[: text.index("[[process]]")].count("\n") + 2
+    assert refused.value.why.startswith(f"{folder / 'my.toml'}:{line}: process 'a': ")
 
 
 def test_a_file_that_cannot_be_read(folder: Path) -> None:
@@ -527,18 +590,19 @@ def test_hidden_memory_and_an_origin(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[[memcg]]\npath = 'web'", "memcg 'web': accepted is a path such as /web."),
-        ("[[memcg]]\npath = '/'", "memcg '/': accepted is a path such as /web."),
-        ("[[memcg]]\nlimit = '1G'", "memcg '': accepted is a path such as /web."),
+        (
+            "[[memcg]]\npath = 'web'",
+            "memcg 'web': path = \"web\": accepted is a path such as /web.",
+        ),
+        ("[[memcg]]\npath = '/'", "memcg '/': path = \"/\": accepted is a path such as /web."),
+        ("[[memcg]]\nlimit = '1G'", "memcg '?': path: is missing: accepted is a path such as"),
         ("[[memcg]]\npath = '/a'\nlimits = '1'", "key 'limits': not known (nearest: limit)"),
-        ("[[memcg]]\npath = '/a'\nlimit = 5", "memcg '/a': limit = 5: accepted is a str."),
-        ("memcg = [5]", "memcg: accepted is a table, [[memcg]]."),
-        ("[machine]\nswitches = {tie = 1}", "switch 'tie': not known"),
-        ("[machine]\nswitches = {tie_global = true}", "tie_global=yes: accepted: first, last."),
-        ("[machine]\nswitches = 5", "[machine]: switches = 5: accepted is a dict."),
-        ("[machine]\nkernel = '2.4'", "kernel '2.4': accepted are 2.6 and later"),
-        ("[[process]]\nname = 'a'\nmemcg = '/x'", "memcg = '/x': there is no such [[memcg]]"),
-        ("[[process]]\nname = 'a'\nhidden = 1", "process 'a': hidden = 1: accepted is a bool."),
+        ("[[memcg]]\npath = '/a'\nlimit = 5", f"memcg '/a': limit = 5: accepted is {SIZE}"),
+        ("memcg = [5]", "the file: memcg = 5: accepted is an array of tables, [[...]]."),
+        ("[[swap]]\nsize = '5'\npriority = 40000", "priority = 40000: accepted is -1 to 32767."),
+        ("[[swap]]\nname = 'sda'", "swap 'sda': size: is missing: accepted is a size such as"),
+        ("[sysctl]\nvm.swapiness = 5", "[sysctl.vm]: key 'swapiness': not known (nearest: swap"),
+        ("[sysctl]\nvm.swappiness = 500", "[sysctl.vm]: swappiness = 500: accepted is 0 to 200."),
     ],
 )
 def test_errors_of_these(folder: Path, text: str, words: str) -> None:

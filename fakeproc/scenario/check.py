@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: MIT
+"""What is wrong with the data of a scenario file: all of it, each with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fakeproc.kernel import behaviour
+from fakeproc.kernel.errors import Refused, not_known
+from fakeproc.kernel.profile import AnyKernelConfig, KernelConfig, render_value
+from fakeproc.procfs import script
+from fakeproc.scenario.keys import TABLES, Key
+from fakeproc.scenario.locate import Path
+from fakeproc.toml import format_value
+from fakeproc.units import SIZE_KEYS
+
+_LONGEST_VALUE = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is not accepted: where it stands, and a sentence about it."""
+
+    path: Path
+    why: str
+
+
+def problems(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Walk over all that is wrong with a scenario, as far as the file itself shows it.
+
+    What only the machine can refuse (a pid that is taken, no memory left) is not among it.
+    """
+    yield from _table("file", data, ())
+
+
+def _table(name: str, table: Mapping[str, Any], path: Path) -> Iterator[Problem]:
+    row = TABLES[name]
+    where = row.where(table)
+    sound = True
+    for key, value in table.items():
+        place = (*path, key)
+        found = (
+            [Problem(place, not_known(f"{where}: key", key, row.written_by_hand).why)]
+            if key not in row.keys
+            else list(_value(where, key, row.keys[key], value, place))
+        )
+        sound = sound and not found
+        yield from found
+    for key in row.required:
+        if key not in table:
+            yield Problem(
+                path, f"{where}: {key}: is missing: accepted is {row.keys[key].accepted}."
+            )
+            sound = False
+    if sound and name in _TOGETHER:
+        yield from _TOGETHER[name](where, table, path)
+
+
+def _value(where: str, name: str, key: Key, value: object, path: Path) -> Iterator[Problem]:
+    if key.type is not object and type(value) is not key.type:
+        yield _not_accepted(where, name, key, value, path)
+    elif key.table and isinstance(value, list):
+        for place, element in enumerate(value):
+            if isinstance(element, dict):
+                yield from _table(key.table, element, (*path, place))
+            else:
+                yield _not_accepted(where, name, key, element, (*path, place))
+    elif key.table and isinstance(value, dict):
+        yield from _table(key.table, value, path)
+    else:
+        yield from _checked(where, name, key, value, path)
+
+
+def _checked(where: str, name: str, key: Key, value: object, path: Path) -> Iterator[Problem]:
+    try:
+        if key.check(value) is not False:
+            return
+    except Refused as refused:
+        if name in ("kernel", "caps"):
+            yield Problem(path, f"{where}: {refused.why}")
+            return
+    yield _not_accepted(where, name, key, value, path)
+
+
+def _not_accepted(where: str, name: str, key: Key, value: object, path: Path) -> Problem:
+    shown = format_value(value)
+    if len(shown) > _LONGEST_VALUE:
+        shown = shown[:_LONGEST_VALUE] + "..."
+    return Problem(path, f"{where}: {name} = {shown}: accepted is {key.accepted}.")
+
+
+# -- Keys that do not go together --------------------------------------------------
+
+
+def _machine(where: str, table: Mapping[str, Any], path: Path) -> Iterator[Problem]:
+    for one, other in (("nodes", "ram"), ("uptime", "uptime_s")):
+        if one in table and other in table:
+            why = f"{where}: {one}: says the same as {other}; leave out one of the two."
+            yield Problem((*path, one), why)
+    config: KernelConfig = AnyKernelConfig(table.get("kernel", KernelConfig().base))
+    for name, value in table.get("switches", {}).items():
+        try:
+            config.with_switch(name, render_value(value))
+        except Refused as refused:
+            yield Problem((*path, "switches", name), f"{where}: {refused.why}")
+
+
+_BESIDE_KTHREAD = {"name", "pid", "kthread", "count"}
+_NOT_BESIDE_SHARED = {*SIZE_KEYS, "cmdline", "dumpable"}
+
+
+def _process(where: str, table: Mapping[str, Any], path: Path) -> Iterator[Problem]:
+    """Refuse keys that mean nothing beside others, or in this place."""
+    keys = TABLES["process"].keys
+    sharing = table.get("vm") == "shared" or table.get("vfork", False)
+    plain = {key for key in table if not keys[key].state_only}
+    if table.get("kthread"):
+        yield from _beside(where, "kthread = true", plain - _BESIDE_KTHREAD, path)
+    elif sharing:
+        beside = 'vm = "shared" or vfork'
+        yield from _beside(where, beside, plain & _NOT_BESIDE_SHARED, path)
+        if len(path) == 2 and "parent" not in table:
+            yield Problem(path, f"{where}: {beside}: only for a process in a process.")
+    if "threads" in table and "thread" in table:
+        yield from _beside(where, "thread", {"threads"}, path)
+    if "hold_for" in table and "hold" not in table:
+        yield Problem((*path, "hold_for"), f"{where}: hold_for: means nothing without hold.")
+
+
+def _beside(where: str, what: str, keys: set[str], path: Path) -> Iterator[Problem]:
+    for key in sorted(keys):
+        why = f"{where}: {key}: means nothing beside {what}; leave it out."
+        yield Problem((*path, key), why)
+
+
+def behaviour_of(table: Mapping[str, Any]) -> behaviour.Behaviour:
+    """Return the behaviour that an inline table describes; EINVAL for what is none."""
+    words = {key: render_value(value) for key, value in table.items()}
+    if "kind" in words:
+        words = {"behaviour": words.pop("kind"), **words}
+    return behaviour.parse(words)
+
+
+def _behaviour(where: str, table: Mapping[str, Any], path: Path) -> Iterator[Problem]:
+    try:
+        behaviour_of(table)
+    except Refused as refused:
+        yield Problem(path, refused.why)
+
+
+def lines_of(event: Mapping[str, Any]) -> list[str]:
+    """Return the lines of an event."""
+    lines: list[str] = event["do"] if isinstance(event["do"], list) else [event["do"]]
+    return lines
+
+
+def _event(where: str, table: Mapping[str, Any], path: Path) -> Iterator[Problem]:
+    """Look at what can be known of a line before its time: the command and its keys."""
+    for place, line in enumerate(lines_of(table)):
+        try:
+            script.require_known(line)
+        except Refused as refused:
+            inner: Path = (place,) if isinstance(table["do"], list) else ()
+            yield Problem((*path, "do", *inner), f"{where}: {line!r}: {refused.why}")
+
+
+_TOGETHER = {
+    "machine": _machine,
+    "process": _process,
+    "behaviour": _behaviour,
+    "event": _event,
+}

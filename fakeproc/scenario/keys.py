@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: MIT
+"""The keys of a scenario file: `TABLES` says which there are, and what each accepts.
+
+The loader checks a file with it (`fakeproc.scenario.check`), the JSON Schema is made of it
+(`fakeproc.scenario.schema`), and so is the table of the README.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fakeproc.kernel import behaviour, capability
+from fakeproc.kernel.numa import MAX_NODES
+from fakeproc.kernel.profile import HISTORY, AnyKernelConfig
+from fakeproc.kernel.sysctl import SYSCTLS
+from fakeproc.kernel.task import Hold
+from fakeproc.units import ACCEPTED_DURATIONS, ACCEPTED_SIZES, parse_duration_ns, parse_pages
+
+VERSION = 1
+
+ID_MAX = 2**32 - 2
+
+_Check = Callable[[Any], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key: what it means, what it accepts, in words and as JSON Schema."""
+
+    meaning: str
+    accepted: str
+    type: type
+    schema: Mapping[str, Any]
+    check: _Check = lambda value: True
+    """False, or a refusal, for a value of the type that is not accepted."""
+    table: str = ""
+    """The row of `TABLES` that describes the value, or each element of it."""
+    state_only: bool = False
+    """It is for ``state.toml``: a person has little use for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of the file: its name, its keys, and which of them tells it from others."""
+
+    title: str
+    keys: Mapping[str, Key]
+    named_by: str = ""
+    required: tuple[str, ...] = ()
+
+    @property
+    def written_by_hand(self) -> dict[str, Key]:
+        """The keys that a person has a use for."""
+        return {name: key for name, key in self.keys.items() if not key.state_only}
+
+    def where(self, table: Mapping[str, Any]) -> str:
+        """Return what a message calls this table: ``process 'web'``."""
+        if not self.named_by:
+            return self.title
+        return f"{self.title} {table.get(self.named_by, '?')!r}"
+
+
+# -- Kinds of keys -----------------------------------------------------------------
+
+
+def _text(
+    meaning: str, accepted: str = "a text", check: _Check = lambda value: True, **schema: Any
+) -> Key:
+    return Key(meaning, accepted, str, {"type": "string", **schema}, check)
+
+
+def _size(meaning: str) -> Key:
+    pattern = r"^[0-9]{1,40}(\.[0-9]{1,9})?[kKMGT]?(i?B)?$"
+    return _text(meaning, ACCEPTED_SIZES, lambda text: parse_pages(text) >= 0, pattern=pattern)
+
+
+def _duration(meaning: str) -> Key:
+    def check(text: str) -> bool:
+        return parse_duration_ns("", text) >= 0
+
+    pattern = r"^[0-9]{1,20}(\.[0-9]{1,9})?(ns|us|ms|s|m|h)$"
+    return _text(meaning, ACCEPTED_DURATIONS, check, pattern=pattern)
+
+
+def _integer(meaning: str, low: int, high: int) -> Key:
+    schema = {"type": "integer", "minimum": low, "maximum": high}
+    accepted = f"{low} to {high}" if low < high else f"{low}"
+    return Key(meaning, accepted, int, schema, lambda value: low <= value <= high)
+
+
+def _flag(meaning: str) -> Key:
+    return Key(meaning, "true or false", bool, {"type": "boolean"})
+
+
+def _choice(meaning: str, words: Iterable[str]) -> Key:
+    accepted = tuple(words)
+    listed = ", ".join(f'"{word}"' for word in accepted)
+    return _text(meaning, listed, lambda text: text in accepted, enum=list(accepted))
+
+
+def _tables(meaning: str, table: str) -> Key:
+    schema = {"type": "array", "items": {"$ref": f"#/$defs/{table}"}}
+    return Key(meaning, "an array of tables, [[...]]", list, schema, table=table)
+
+
+def _table(meaning: str, table: str) -> Key:
+    return Key(meaning, "a table", dict, {"$ref": f"#/$defs/{table}"}, table=table)
+
+
+def _list(meaning: str, accepted: str, items: Mapping[str, Any], check: _Check) -> Key:
+    return Key(meaning, accepted, list, {"type": "array", "items": dict(items)}, check)
+
+
+def _state(keys: Mapping[str, Key]) -> dict[str, Key]:
+    """Return keys as those that only state.toml needs."""
+    return {name: replace(key, state_only=True) for name, key in keys.items()}
+
+
+# -- Checks ------------------------------------------------------------------------
+
+
+def _is_name(text: str) -> bool:
+    return bool(text) and "\0" not in text
+
+
+def _is_memcg_path(text: str) -> bool:
+    return text.startswith("/") and bool(text.strip("/"))
+
+
+def _is_command_line(text: str) -> bool:
+    try:
+        return shlex.split(text) is not None
+    except ValueError:
+        return False
+
+
+def _is_hexadecimal(text: str) -> bool:
+    return re.fullmatch(r"([0-9a-f]{2})+", text, re.ASCII) is not None
+
+
+def _are_capabilities(text: str) -> bool:
+    return capability.parse(text, capability.full_set((99, 0))) >= 0
+
+
+def _are_nodes(nodes: list[object]) -> bool:
+    sizes = [node for node in nodes if isinstance(node, str)]
+    return 0 < len(nodes) == len(sizes) <= MAX_NODES and all(map(parse_pages, sizes))
+
+
+def _are_numbers(values: list[object]) -> bool:
+    return all(type(value) is int for value in values)
+
+
+def _are_lines(value: object) -> bool:
+    lines = value if isinstance(value, list) else [value]
+    return bool(lines) and all(isinstance(line, str) and line.strip() for line in lines)
+
+
+# -- The tables --------------------------------------------------------------------
+
+HOLDS = {hold.value.replace(" ", "-"): hold for hold in Hold if hold is not Hold.NONE}
+"""What a hold is called, and which it is."""
+
+_PID = (1, 2**22 - 1)
+
+_MEMORY = {
+    "rss": _size("anonymous memory; `anon` is another word for it"),
+    "anon": _size("anonymous memory"),
+    "file": _size("mapped files"),
+    "shmem": _size("shared memory"),
+    "swap": _size("what of it is in swap"),
+    "size": _size("address space; without it, a little more than what is used"),
+    "pte": _size("page tables of the lowest level; without it, as many as that takes"),
+    "pmd": _size("page tables of the level above"),
+    "mlocked": _size("of the anonymous memory, what is under mlock"),
+}
+
+_PLACEMENT = {
+    "cpuset": _text("path of its cpuset", "a path such as /slice"),
+    "mems_allowed": _text("nodes of its cpuset", 'a list of nodes such as "0-1"'),
+    "mempolicy": _text(
+        "its memory policy", '"none", "bind:0-1", "interleave:NODES" or "preferred:NODES"'
+    ),
+}
+
+_CREDENTIALS = {
+    "uid": _integer("user; without it, the parent's", 0, ID_MAX),
+    "gid": _integer("group; without it, the parent's, or the uid", 0, ID_MAX),
+    "caps": _text(
+        "capabilities: `all`, `none`, `0xHEX`, `+NAME,NAME` only these, `-NAME,NAME` all but these",
+        "all, none, 0xHEX, +NAME,NAME or -NAME,NAME",
+        _are_capabilities,
+    ),
+}
+
+_HOLD = {
+    "hold": _choice("what keeps it from dying, as in `ctl`", HOLDS),
+    "hold_for": _duration("for how long; without it, for good"),
+}
+
+_TASK_STATE = _state(
+    {
+        "name_hex": _text("the name, where it is no text", "bytes in hexadecimal", _is_hexadecimal),
+        "start": _duration("when it was created, from boot on"),
+        "state": _choice("its letter in stat", "RSDTtZ"),
+        "exiting": _flag("it has exited"),
+        "fatal_pending": _flag("SIGKILL is queued for it"),
+        "memdie": _flag("it is a victim with access to the reserves"),
+        "oom_reaped": _flag("the reaper has taken its memory"),
+        "vfork_of": _integer("the task that waits for its exec or exit", *_PID),
+        "out_of_mm": _flag("it has no mm any more"),
+    }
+)
+
+_BEHAVIOUR = {
+    "kind": _choice("what it does with memory", behaviour.BehaviourKind),
+    "rate": _text("how fast it grows: `50M/s`", "a size in a second, 50M/s", pattern=r"/s$"),
+    "until": _size("when it stops growing"),
+    "period": _duration("how long a tooth of the saw grows"),
+    "children": _text("how many it makes: `5/s`", "a number in a second, 5/s", pattern=r"/s$"),
+    "max": _integer("how many of them at a time", 1, 1_000_000),
+    "child": _size("what each of them holds"),
+    "ignore_sigterm": _flag("SIGTERM has no effect on it"),
+    "exit_delay": _duration("how long it takes to exit, its memory still there"),
+    "stuck": _flag("it sleeps uninterruptibly"),
+}
+
+_MACHINE = {
+    "ram": _size("memory; 8G without it"),
+    "nodes": _list(
+        "memory of each NUMA node, instead of `ram`",
+        f'the sizes of 1 to {MAX_NODES} nodes with memory, ["4G", "4G"]',
+        {"type": "string"},
+        _are_nodes,
+    ),
+    "swap": _size("swap, in one area; 2G without it"),
+    "cpus": _integer("CPUs; 2 without it", 1, 1024),
+    "hostname": _text("its name"),
+    "kernel": _text("a name as of `--kernel`, or a release", "see --kernel", AnyKernelConfig),
+    "cgroup_version": _integer("which hierarchy has the memory controller", 1, 2),
+    "uptime_s": _integer("seconds since boot", 0, 10**9),
+    "uptime": _duration("the same, as a time"),
+    "end": _duration("when the scenario is over, from its start"),
+    "first_pid": _integer("where pids begin; 100000 without it", 3, 4_000_000),
+    "oversubscribed": _flag("the processes may add up to more than there is"),
+    "switches": _table("switches of behaviour, as in `fakeproc/kernel`", "switches"),
+}
+
+_EVENT = {
+    "at": _duration("when, from the start of the scenario"),
+    "do": Key(
+        "a line of `ctl`, `trigger [KEY=VALUE ...]` or `write PATH VALUE`, or a list of such",
+        "a line or a list of lines",
+        object,
+        {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+        _are_lines,
+    ),
+}
+
+_MEMCG = {
+    "path": _text(
+        "its path; the groups above it are made too", "a path such as /web", _is_memcg_path
+    ),
+    "limit": _size("memory.max"),
+    "swap_limit": _size("memory.swap.max"),
+    "oom_group": _flag("all members die together"),
+    "oom_kill_disable": _flag("nobody is killed, who asks waits (version 1)"),
+}
+
+_SWAP = {
+    "name": _text("the file or device", "a name", _is_name),
+    "size": _size("how large it is"),
+    "priority": _integer("areas of higher priority are filled first", -1, 32767),
+}
+
+_NAME = {"name": _text("the name, in comm", "a name of one character or more", _is_name)}
+
+_THREAD = {
+    **_NAME,
+    "tid": _integer("its tid; without it, the next one", *_PID),
+    **_CREDENTIALS,
+    **_PLACEMENT,
+    **_HOLD,
+    **_TASK_STATE,
+}
+
+_PROCESS = {
+    **_NAME,
+    "pid": _integer("its pid; without it, the next one", *_PID),
+    **_CREDENTIALS,
+    "oom_score_adj": _integer("written as root writes it", -1000, 1000),
+    "cmdline": _text("command line, as for a shell", "words as for a shell", _is_command_line),
+    "threads": _integer("how many, the first one included", 1, 100_000),
+    "count": _integer("so many of it, with all that is in it", 1, 1_000_000),
+    **_MEMORY,
+    "behaviour": _table("what it does by itself", "behaviour"),
+    "memcg": _text("path of its `[[memcg]]`", "a path such as /web"),
+    "vm": _choice("`shared`: on the memory of the process it is in", ("own", "shared")),
+    "vfork": _flag("that one waits for it, as after vfork"),
+    "kthread": _flag("a kernel thread"),
+    **_HOLD,
+    **_PLACEMENT,
+    "dumpable": _flag("its files belong to its user; true without it"),
+    "hidden": _flag("its memory is out of the OOM killer's sight"),
+    "oom_origin": _flag("it is in swapoff: the first to be taken"),
+    "process": _tables("its children", "process"),
+    "thread": _tables("its threads but for the first, each of its own kind", "thread"),
+}
+
+TABLES: Mapping[str, Table] = {
+    "file": Table(
+        "the file",
+        {
+            "version": _integer("the form of the file: 1", VERSION, VERSION),
+            "machine": _table("the hardware and the kernel", "machine"),
+            "swap": _tables("areas of swap, instead of `swap` of the machine", "swap"),
+            "sysctl": _table("values under /proc/sys: `vm.swappiness = 10`", "sysctl"),
+            "memcg": _tables("memory cgroups", "memcg"),
+            "process": _tables("processes, children of init", "process"),
+            "event": _tables("what happens later", "event"),
+        },
+        required=("version",),
+    ),
+    "machine": Table("[machine]", _MACHINE),
+    "switches": Table(
+        "switches",
+        {name: Key("", "a value of it", object, {}) for name in HISTORY},
+    ),
+    "sysctl": Table(
+        "[sysctl]",
+        {
+            folder: _table(f"/proc/sys/{folder}", f"sysctl.{folder}")
+            for folder in sorted({name.partition("/")[0] for name in SYSCTLS})
+        },
+    ),
+    **{
+        f"sysctl.{folder}": Table(
+            f"[sysctl.{folder}]",
+            {
+                name.partition("/")[2]: _integer("", sysctl.low, sysctl.high)
+                for name, sysctl in SYSCTLS.items()
+                if name.startswith(f"{folder}/")
+            },
+        )
+        for folder in sorted({name.partition("/")[0] for name in SYSCTLS})
+    },
+    "memcg": Table("memcg", _MEMCG, "path", ("path",)),
+    "swap": Table("swap", _SWAP, "name", ("size",)),
+    "process": Table("process", _PROCESS, "name", ("name",)),
+    "thread": Table("thread", _THREAD, "name"),
+    "behaviour": Table("behaviour", _BEHAVIOUR),
+    "event": Table("event", _EVENT, "at", ("at", "do")),
+}
+"""Every table of a scenario, by the name under which the schema has it."""
