@@ -692,6 +692,14 @@ class Machine:
         if on:
             self.oom_origins[process] = None
 
+    def reparent(self, process: Process, parent: Thread) -> None:
+        """Give a process another parent, as the death of the one it had does."""
+        if process.real_parent is not None:
+            process.real_parent.process.remove_child(process)
+        process.real_parent = parent
+        self.rankings.changed(process)
+        parent.process.add_child(process)
+
     def rename(self, thread: Thread, name: str) -> None:
         """Change a task's name, as prctl(PR_SET_NAME) does."""
         thread.comm = truncate_comm(name)
@@ -989,10 +997,7 @@ class Machine:
             if parent is not None and parent.alive and parent.process is process:
                 continue
             new_parent = survivor or self.init.leader
-            process.remove_child(child)
-            child.real_parent = new_parent
-            self.rankings.changed(child)
-            new_parent.process.add_child(child)
+            self.reparent(child, new_parent)
 
     def _deliver(self, process: Process, number: int) -> bool:
         if number in _IGNORED or self.living.ignores(process, number):
