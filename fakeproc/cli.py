@@ -40,6 +40,7 @@ from fakeproc.scenario.load import (
     describe,
     find_problems,
     read_scenario,
+    run_to_end,
 )
 
 EXIT_OK = 0
@@ -231,6 +232,9 @@ def _add_scenario(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     show = actions.add_parser("show", help="print a built-in scenario")
     show.add_argument("name", metavar="NAME", help="one of the list")
     show.set_defaults(run=_show_scenario)
+    run = actions.add_parser("run", help="run a scenario to its end at once; print the kernel log")
+    run.add_argument("scenario", metavar="NAME|FILE", help="a built-in scenario, or one in TOML")
+    run.set_defaults(run=_run_scenario)
     editors = actions.add_parser("schema", help="print the JSON Schema of scenarios, for editors")
     editors.set_defaults(run=_show_schema)
 
@@ -453,6 +457,13 @@ def _list_scenarios(arguments: argparse.Namespace) -> int:
 
 def _show_scenario(arguments: argparse.Namespace) -> int:
     sys.stdout.write(builtin_text(arguments.name))
+    return EXIT_OK
+
+
+def _run_scenario(arguments: argparse.Namespace) -> int:
+    machine = load_scenario(arguments.scenario)
+    run_to_end(machine)
+    sys.stdout.write(machine.log.render())
     return EXIT_OK
 
 

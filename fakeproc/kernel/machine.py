@@ -199,6 +199,8 @@ class Machine:
         """Victims since boot (`oom_kill` of /proc/vmstat, since 4.13)."""
         self._dying: list[Process] | None = None
         """Who is to die when the present invocation of the OOM killer is over."""
+        self.ends_ns: int | None = None
+        """When the scenario that made it is over; None: it does not say."""
         at_boot = self.hardware
         self.boot_again: Callable[[], Machine] = lambda: Machine(
             self.config, at_boot, build=self.build, first_pid=first_pid, init_comm=init_comm

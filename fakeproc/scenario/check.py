@@ -107,22 +107,30 @@ def _machine(where: str, table: Mapping[str, Any], path: Path) -> Iterator[Probl
             yield Problem((*path, "switches", name), f"{where}: {refused.why}")
 
 
-_BESIDE_KTHREAD = {"name", "pid", "kthread", "count"}
+_BESIDE_KTHREAD = {"name", "pid", "kthread", "count", "mm", "parent", "state"}
 _NOT_BESIDE_SHARED = {*SIZE_KEYS, "cmdline", "dumpable"}
+_NOT_BESIDE_INIT = {"uid", "gid", "caps", "vm", "vfork", "mm", "parent", "count", "kthread"}
 
 
 def _process(where: str, table: Mapping[str, Any], path: Path) -> Iterator[Problem]:
     """Refuse keys that mean nothing beside others, or in this place."""
     keys = TABLES["process"].keys
+    nested = len(path) > 2
     sharing = table.get("vm") == "shared" or table.get("vfork", False)
     plain = {key for key in table if not keys[key].state_only}
     if table.get("kthread"):
         yield from _beside(where, "kthread = true", plain - _BESIDE_KTHREAD, path)
     elif sharing:
         beside = 'vm = "shared" or vfork'
-        yield from _beside(where, beside, plain & _NOT_BESIDE_SHARED, path)
-        if len(path) == 2 and "parent" not in table:
+        yield from _beside(where, beside, plain & {*_NOT_BESIDE_SHARED, "mm"}, path)
+        if not nested and "parent" not in table:
             yield Problem(path, f"{where}: {beside}: only for a process in a process.")
+    elif "mm" in table:
+        yield from _beside(where, "mm", plain & _NOT_BESIDE_SHARED, path)
+    if table.get("pid") == 1:
+        yield from _beside(where, "pid = 1, which is init", plain & _NOT_BESIDE_INIT, path)
+    if nested:
+        yield from _beside(where, "the table that this one is in", plain & {"parent"}, path)
     if "threads" in table and "thread" in table:
         yield from _beside(where, "thread", {"threads"}, path)
     if "hold_for" in table and "hold" not in table:

@@ -206,7 +206,6 @@ _TASK_STATE = _state(
     {
         "name_hex": _text("the name, where it is no text", "bytes in hexadecimal", _is_hexadecimal),
         "start": _duration("when it was created, from boot on"),
-        "state": _choice("its letter in stat", "RSDTtZ"),
         "exiting": _flag("it has exited"),
         "fatal_pending": _flag("SIGKILL is queued for it"),
         "memdie": _flag("it is a victim with access to the reserves"),
@@ -238,6 +237,10 @@ _MACHINE = {
         _are_nodes,
     ),
     "swap": _size("swap, in one area; 2G without it"),
+    "cache": _size("page cache that no process maps, clean"),
+    "cache_dirty": _size("the same, not written to disk yet"),
+    "slab": _size("what the kernel has for itself"),
+    "slab_reclaimable": _size("what of that it can give back"),
     "cpus": _integer("CPUs; 2 without it", 1, 1024),
     "hostname": _text("its name"),
     "kernel": _text("a name as of `--kernel`, or a release", "see --kernel", AnyKernelConfig),
@@ -274,7 +277,7 @@ _MEMCG = {
 _SWAP = {
     "name": _text("the file or device", "a name", _is_name),
     "size": _size("how large it is"),
-    "priority": _integer("areas of higher priority are filled first", -1, 32767),
+    "priority": _integer("areas of higher priority are filled first", 0, 32767),
 }
 
 _NAME = {"name": _text("the name, in comm", "a name of one character or more", _is_name)}
@@ -290,7 +293,8 @@ _THREAD = {
 
 _PROCESS = {
     **_NAME,
-    "pid": _integer("its pid; without it, the next one", *_PID),
+    "pid": _integer("its pid, 1 for init; without it, the next one", *_PID),
+    "parent": _integer("pid of its parent, where it is not in that one's table", *_PID),
     **_CREDENTIALS,
     "oom_score_adj": _integer("written as root writes it", -1000, 1000),
     "cmdline": _text("command line, as for a shell", "words as for a shell", _is_command_line),
@@ -300,7 +304,9 @@ _PROCESS = {
     "behaviour": _table("what it does by itself", "behaviour"),
     "memcg": _text("path of its `[[memcg]]`", "a path such as /web"),
     "vm": _choice("`shared`: on the memory of the process it is in", ("own", "shared")),
+    "mm": _integer("pid of a process before this one, on whose memory it is", *_PID),
     "vfork": _flag("that one waits for it, as after vfork"),
+    "state": _choice("its letter in stat; Z: its leader has exited", "RSDTZ"),
     "kthread": _flag("a kernel thread"),
     **_HOLD,
     **_PLACEMENT,
@@ -349,7 +355,7 @@ TABLES: Mapping[str, Table] = {
         for folder in sorted({name.partition("/")[0] for name in SYSCTLS})
     },
     "memcg": Table("memcg", _MEMCG, "path", ("path",)),
-    "swap": Table("swap", _SWAP, "name", ("size",)),
+    "swap": Table("swap", _SWAP, "name", ("name", "size")),
     "process": Table("process", _PROCESS, "name", ("name",)),
     "thread": Table("thread", _THREAD, "name"),
     "behaviour": Table("behaviour", _BEHAVIOUR),

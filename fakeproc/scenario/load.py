@@ -11,6 +11,7 @@ import errno
 import gc
 import re
 import shlex
+import signal
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,9 +34,9 @@ from fakeproc.kernel.machine import (
 from fakeproc.kernel.memcg import Memcg
 from fakeproc.kernel.numa import PLACEMENT_KEYS
 from fakeproc.kernel.profile import AnyKernelConfig, KernelConfig, render_value
-from fakeproc.kernel.task import Credentials, MemorySizes, Process, Thread
+from fakeproc.kernel.task import Credentials, Hold, MemorySizes, Process, State, Thread
 from fakeproc.procfs import script
-from fakeproc.scenario.check import Problem, lines_of, problems
+from fakeproc.scenario.check import Problem, behaviour_of, lines_of, problems
 from fakeproc.scenario.keys import HOLDS
 from fakeproc.scenario.locate import Path as Place
 from fakeproc.scenario.locate import line_numbers
@@ -45,6 +46,9 @@ BUILTIN = "server"
 """The scenario that is mounted when none is named."""
 
 _NS_PER_S = 1_000_000_000
+_AFTER_LAST_EVENT_NS = 10 * _NS_PER_S
+"""By then the reaper has done with whom the last event killed."""
+
 _BUILTIN_FOLDER = resources.files("fakeproc.scenario") / "builtin"
 _TOML_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 
@@ -141,6 +145,12 @@ def find_problems(text: str, name: str) -> list[str]:
     return [_located(text, name, problem) for problem in found]
 
 
+def run_to_end(machine: Machine) -> None:
+    """Let time pass until the scenario is over; nothing happens where it says no end."""
+    if machine.ends_ns is not None:
+        machine.advance(machine.ends_ns - machine.now_ns)
+
+
 def build(data: Mapping[str, Any], config: KernelConfig | None = None) -> Machine:
     """Return the machine of a scenario as it is after the TOML has been read."""
     for problem in problems(data):
@@ -224,9 +234,7 @@ def _kernel(table: Mapping[str, Any]) -> KernelConfig:
 
 def _hardware(data: Mapping[str, Any], table: Mapping[str, Any]) -> Hardware:
     standard = Hardware()
-    swap_pages = _pages(table, "swap", standard.swap_pages)
-    if "swap" in data:
-        swap_pages = sum(parse_pages(area["size"]) for area in data["swap"])
+    swap_pages = _pages(table, "swap", 0 if "swap" in data else standard.swap_pages)
     return Hardware(
         ram_pages=_pages(table, "ram", standard.ram_pages),
         node_pages=tuple(map(parse_pages, table.get("nodes", ()))),
@@ -257,17 +265,36 @@ class _Loader:
         machine = self._machine
         for name, value in _sysctls(data.get("sysctl", {})):
             machine.store_sysctl(name, b"%d" % value)
+        for place, area in enumerate(data.get("swap", ())):
+            with _at(("swap", place), f"swap {area['name']!r}"):
+                pages = parse_pages(area["size"])
+                machine.memory.swapon(area["name"], pages, area.get("priority"))
         for table in data.get("memcg", ()):
             self._add_memcg(table)
         for place, table in enumerate(data.get("process", ())):
             self._add_all(None, table, ("process", place))
+        with _at(("machine",), "[machine]"):
+            self._fill(data.get("machine", {}))
         machine.advance(_uptime_ns(data.get("machine", {})))
         for begin in self._later:
             begin()
         for event in data.get("event", ()):
             self._schedule(event)
+        machine.ends_ns = _ends_ns(machine.now_ns, data)
 
-    # -- Groups, events ----------------------------------------------------------------
+    # -- Memory, groups, events --------------------------------------------------------
+
+    def _fill(self, table: Mapping[str, Any]) -> None:
+        """Give the kernel and the page cache what they have beside the processes."""
+        memory = self._machine.memory
+        reclaimable = _pages(table, "slab_reclaimable", 0)
+        unreclaimable = memory.slab_unreclaimable_pages
+        if "slab" in table:
+            unreclaimable = max(parse_pages(table["slab"]) - reclaimable, 0)
+        memory.set_slab(reclaimable_pages=reclaimable, unreclaimable_pages=unreclaimable)
+        memory.set_cache(
+            clean_pages=_pages(table, "cache", 0), dirty_pages=_pages(table, "cache_dirty", 0)
+        )
 
     def _add_memcg(self, table: Mapping[str, Any]) -> None:
         memcg = self._machine.make_memcg(table["path"])
@@ -296,6 +323,8 @@ class _Loader:
     def _add_all(self, parent: Process | None, table: Mapping[str, Any], path: Place) -> None:
         """Make a process of the file as often as it says, each with all that is in it."""
         with _at(path, f"process {table['name']!r}"):
+            if "parent" in table:
+                parent = self._earlier("parent", table)
             make, steps = self._make(table), list(self._steps(table, path))
             for _ in range(table.get("count", 1)):
                 process = make(parent)
@@ -305,7 +334,12 @@ class _Loader:
     def _make(self, table: Mapping[str, Any]) -> Make:
         name, pid = table["name"], table.get("pid")
         if table.get("kthread"):
-            return lambda parent: self._machine.kthread(name, pid=pid)
+            mm = self._earlier("mm", table).mm if "mm" in table else None
+            return lambda parent: self._machine.kthread(name, use_mm=mm, pid=pid)
+        if pid == self._machine.init.pid:
+            return partial(self._exec_init, table)
+        if "mm" in table:
+            return partial(self._clone_of_another, table)
         if table.get("vm") == "shared" or table.get("vfork"):
             return partial(self._clone, table)
         return partial(
@@ -325,7 +359,7 @@ class _Loader:
         sizes: MemorySizes,
         cmdline: tuple[bytes, ...],
     ) -> Process:
-        creator = (parent or self._machine.init).leader
+        creator = _creator(parent or self._machine.init)
         return self._machine.spawn(
             table["name"],
             parent=creator,
@@ -336,12 +370,42 @@ class _Loader:
         )
 
     def _clone(self, table: Mapping[str, Any], parent: Process | None) -> Process:
-        creator = (parent or self._machine.init).leader
+        creator = _creator(parent or self._machine.init)
         flags = CloneFlags(vm=table.get("vm") == "shared", vfork=table.get("vfork", False))
         process = self._machine.clone(creator, flags, pid=table.get("pid"))
         self._machine.rename(process.leader, table["name"])
         credentials = self._credentials(creator.credentials, table)
         self._machine.set_credentials(process.threads, credentials)
+        return process
+
+    def _clone_of_another(self, table: Mapping[str, Any], parent: Process | None) -> Process:
+        """Make a process on the memory of one that need not be its parent.
+
+        Such a one is left when the parent has died that shared the mm as well.
+        """
+        creator = _creator(parent or self._machine.init)
+        process = self._clone({**table, "vm": "shared"}, self._earlier("mm", table))
+        self._machine.reparent(process, creator)
+        credentials = self._credentials(creator.credentials, table)
+        self._machine.set_credentials(process.threads, credentials)
+        return process
+
+    def _exec_init(self, table: Mapping[str, Any], parent: Process | None) -> Process:
+        """Let init run the program of the file."""
+        init = self._machine.init
+        cmdline = _cmdline(table.get("cmdline", ""))
+        self._machine.exec(init.leader, table["name"], _sizes(table), cmdline)
+        return init
+
+    def _earlier(self, key: str, table: Mapping[str, Any]) -> Process:
+        """Return the process that a key names, which stands before this one in the file."""
+        process = self._machine.processes.get(table[key])
+        if process is None or process.mm is None:
+            raise Refused(
+                errno.EINVAL,
+                f"{key} = {table[key]}: accepted is the pid of a process before this one, with "
+                "an mm.",
+            )
         return process
 
     def _credentials(self, base: Credentials, table: Mapping[str, Any]) -> Credentials:
@@ -377,8 +441,13 @@ class _Loader:
             yield partial(self._add_thread, thread)
         if "hold" in table:
             yield lambda process: self._hold_later(process.leader, table)
+        if "behaviour" in table:
+            does = behaviour_of(table["behaviour"])
+            yield lambda process: self._later.append(partial(machine.behave, process, does))
         for place, child in enumerate(table.get("process", ())):
             yield partial(self._add_all, table=child, path=(*path, "process", place))
+        if "state" in table:
+            yield lambda process: self._set_state(process, table["state"])
 
     def _add_thread(self, table: Mapping[str, Any], process: Process) -> None:
         machine, leader = self._machine, process.leader
@@ -393,10 +462,27 @@ class _Loader:
         nodes = self._machine.hardware.nodes
         self._machine.place(thread, numa.changed(thread.placement, table, nodes))
 
+    def _set_state(self, process: Process, letter: str) -> None:
+        machine, leader, state = self._machine, process.leader, State(letter)
+        if state is State.ZOMBIE:
+            machine.exit_thread(leader)
+        elif state is State.STOPPED:
+            machine.kill(machine.root, process, signal.SIGSTOP)
+        elif state is State.DISK_SLEEP:
+            machine.hold(leader, Hold.STUCK)
+        else:
+            machine.set_state(leader, state)
+
     def _hold_later(self, thread: Thread, table: Mapping[str, Any]) -> None:
         for_ns = parse_duration_ns("", table["hold_for"]) if "hold_for" in table else None
         hold = HOLDS[table["hold"]]
         self._later.append(lambda: self._machine.hold(thread, hold, for_ns=for_ns))
+
+
+def _creator(process: Process) -> Thread:
+    """Return the thread that makes the children: the first that can, the leader if none can."""
+    able = (thread for thread in process.threads if thread.alive and not thread.vfork_child)
+    return next(able, process.leader)
 
 
 def _make_undumpable(process: Process) -> None:
@@ -414,6 +500,14 @@ def _uptime_ns(table: Mapping[str, Any]) -> int:
     if "uptime" in table:
         return parse_duration_ns("", table["uptime"])
     return int(table.get("uptime_s", 0)) * _NS_PER_S
+
+
+def _ends_ns(start_ns: int, data: Mapping[str, Any]) -> int | None:
+    """Return when the scenario is over: as it says, or some time after its last event."""
+    if "end" in data.get("machine", {}):
+        return start_ns + parse_duration_ns("", data["machine"]["end"])
+    times = [parse_duration_ns("", event["at"]) for event in data.get("event", ())]
+    return start_ns + max(times) + _AFTER_LAST_EVENT_NS if times else None
 
 
 def _sizes(table: Mapping[str, Any]) -> MemorySizes:

@@ -19,7 +19,7 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _LITERAL = re.compile(r"'''.*?'''+|'[^'\n]*'", re.DOTALL)
 _BASIC = re.compile(r'"""(?:\\.|[^\\])*?"""+|"(?:\\.|[^"\\\n])*"', re.DOTALL)
 _SCALAR = re.compile(r"[^,\]}#\r\n]*")
-_EIGHT_DIGITS = re.compile(r"((?:\\\\)*)\\U([0-9A-Fa-f]{8})")
+_ESCAPED = re.compile(r"\\(?:U([0-9A-Fa-f]{8})|.)", re.DOTALL)
 
 
 def line_numbers(text: str) -> dict[Path, int]:
@@ -164,6 +164,9 @@ class _Scanner:
 
 def _unescaped(quoted: str) -> str:
     """Return the text of a basic string: JSON's, but for tabs and eight digits."""
-    plain = _EIGHT_DIGITS.sub(lambda found: found[1] + chr(int(found[2], 16)), quoted)
-    text: str = json.loads(plain, strict=False)
+    text: str = json.loads(_ESCAPED.sub(_as_in_json, quoted), strict=False)
     return text
+
+
+def _as_in_json(escaped: re.Match[str]) -> str:
+    return json.dumps(chr(int(escaped[1], 16)))[1:-1] if escaped[1] else escaped[0]
