@@ -122,12 +122,12 @@ def load_text(text: str, name: str, config: KernelConfig | None = None) -> Machi
     found = list(problems(data))
     if found:
         others = f" ({len(found) - 1} more: fakeproc scenario check)" if len(found) > 1 else ""
-        raise Refused(errno.EINVAL, _located(text, name, found[0]) + others)
+        raise Refused(errno.EINVAL, _located(name, found[0], line_numbers(text)) + others)
     try:
         return _build(data, config)
     except Misplaced as refused:
         problem = Problem(refused.path, refused.why)
-        raise Refused(refused.error, _located(text, name, problem)) from None
+        raise Refused(refused.error, _located(name, problem, line_numbers(text))) from None
 
 
 def find_problems(text: str, name: str) -> list[str]:
@@ -142,7 +142,9 @@ def find_problems(text: str, name: str) -> list[str]:
             _build(data, None)
         except Misplaced as refused:
             found = [Problem(refused.path, refused.why)]
-    return [_located(text, name, problem) for problem in found]
+    lines = line_numbers(text) if found else {}
+    found.sort(key=lambda problem: _line_of(problem, lines))
+    return [_located(name, problem, lines) for problem in found]
 
 
 def run_to_end(machine: Machine) -> None:
@@ -169,13 +171,16 @@ def _parse(text: str, name: str) -> dict[str, Any]:
         raise Refused(errno.EINVAL, f"{name}:{line}: is no TOML: {why}.") from None
 
 
-def _located(text: str, name: str, problem: Problem) -> str:
+def _located(name: str, problem: Problem, lines: Mapping[Place, int]) -> str:
     """Return a problem with the file and the line of what it is about."""
-    lines = line_numbers(text)
+    return f"{name}:{_line_of(problem, lines)}: {problem.why}"
+
+
+def _line_of(problem: Problem, lines: Mapping[Place, int]) -> int:
     path = problem.path
     while path and path not in lines:
         path = path[:-1]
-    return f"{name}:{lines.get(path, 1)}: {problem.why}"
+    return lines.get(path, 1)
 
 
 @contextmanager

@@ -14,8 +14,9 @@ from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import FIRST_PID, Hardware, Machine, default_sizes
 from fakeproc.kernel.numa import Placement, PolicyMode
 from fakeproc.kernel.profile import PROFILE_NAMES, KernelConfig
-from fakeproc.kernel.task import Credentials, Mm, Process, State
+from fakeproc.kernel.task import Credentials, Hold, Mm, Process, State
 from fakeproc.scenario import load_scenario
+from fakeproc.scenario.load import find_problems
 
 MIB_PAGES = 256
 
@@ -317,8 +318,8 @@ def why_refused(path: Path, line: int | None = None) -> str:
 
 
 MACHINE_KEYS = (
-    "ram, nodes, swap, cpus, hostname, kernel, cgroup_version, uptime_s, uptime, end, first_pid, "
-    "oversubscribed, switches"
+    "ram, nodes, swap, cache, cache_dirty, slab, slab_reclaimable, cpus, hostname, kernel, "
+    "cgroup_version, uptime_s, uptime, end, first_pid, oversubscribed, switches"
 )
 
 
@@ -389,7 +390,7 @@ def test_errors_of_the_machine(folder: Path, line: str, words: list[str]) -> Non
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ("rrs = '1G'", ["key 'rrs'", "nearest: rss", "accepted: name, pid, uid"]),
+        ("rrs = '1G'", ["key 'rrs'", "nearest: rss", "accepted: name, pid, parent, uid"]),
         ("pid = 0", ["pid = 0: accepted is 1 to 4194303."]),
         ("pid = '5'", ['pid = "5": accepted is 1 to 4194303.']),
         ("uid = -1", ["uid = -1: accepted is 0 to 4294967294."]),
@@ -490,7 +491,7 @@ def test_errors_of_an_event(folder: Path, lines: str, words: str) -> None:
     ("text", "error", "words"),
     [
         ("[machine]\nram = '1G'\n[[process]]\nname = 'a'\nrss = '2G'", errno.ENOMEM, "are free"),
-        ("[[process]]\nname = 'a'\npid = 1", errno.EEXIST, "is taken"),
+        ("[[process]]\nname = 'a'\npid = 2", errno.EEXIST, "is taken"),
         ("[[process]]\nname = 'a'\npid = 50\ncount = 2", errno.EEXIST, "is taken"),
     ],
 )
@@ -599,7 +600,7 @@ def test_hidden_memory_and_an_origin(folder: Path) -> None:
         ("[[memcg]]\npath = '/a'\nlimits = '1'", "key 'limits': not known (nearest: limit)"),
         ("[[memcg]]\npath = '/a'\nlimit = 5", f"memcg '/a': limit = 5: accepted is {SIZE}"),
         ("memcg = [5]", "the file: memcg = 5: accepted is an array of tables, [[...]]."),
-        ("[[swap]]\nsize = '5'\npriority = 40000", "priority = 40000: accepted is -1 to 32767."),
+        ("[[swap]]\nname = 'x'\nsize = '5'\npriority = 40000", "40000: accepted is 0 to 32767."),
         ("[[swap]]\nname = 'sda'", "swap 'sda': size: is missing: accepted is a size such as"),
         ("[sysctl]\nvm.swapiness = 5", "[sysctl.vm]: key 'swapiness': not known (nearest: swap"),
         ("[sysctl]\nvm.swappiness = 500", "[sysctl.vm]: swappiness = 500: accepted is 0 to 200."),
@@ -609,3 +610,248 @@ def test_errors_of_these(folder: Path, text: str, words: str) -> None:
     path = folder / "bad.toml"
     path.write_text(f"version = 1\n{text}\n")
     assert words in why_refused(path)
+
+
+# -- What is in the file beside the processes --------------------------------------
+
+
+def test_areas_of_swap_and_what_the_kernel_has(folder: Path) -> None:
+    machine = load(
+        folder,
+        """
+        [machine]
+        cache = "100M"
+        cache_dirty = "10M"
+        slab = "50M"
+        slab_reclaimable = "20M"
+        [[swap]]
+        name = "/dev/zram0"
+        size = "64M"
+        priority = 100
+        [[swap]]
+        name = "/swapfile"
+        size = "1G"
+        """,
+    )
+    memory = machine.memory
+    areas = [(area.name, area.size_pages, area.priority) for area in memory.swap_areas]
+    assert areas == [("/dev/zram0", 64 * MIB_PAGES, 100), ("/swapfile", 1024 * MIB_PAGES, -2)]
+    assert machine.hardware.swap_pages == 1088 * MIB_PAGES
+    assert memory.cache_clean_pages == 100 * MIB_PAGES
+    assert memory.cache_dirty_pages == 10 * MIB_PAGES
+    assert memory.slab_reclaimable_pages == 20 * MIB_PAGES
+    assert memory.slab_unreclaimable_pages == 30 * MIB_PAGES
+
+
+def test_swap_of_the_machine_is_one_more_area(folder: Path) -> None:
+    text = "[machine]\nswap = '1G'\n[[swap]]\nname = '/swapfile'\nsize = '64M'"
+    machine = load(folder, text)
+    assert [area.size_pages // MIB_PAGES for area in machine.memory.swap_areas] == [1024, 64]
+
+
+def test_sysctls(folder: Path) -> None:
+    machine = load(folder, "[sysctl]\nvm.swappiness = 10\n[sysctl.kernel]\npid_max = 500000")
+    assert machine.sysctls["vm/swappiness"] == 10
+    assert machine.rebooted().sysctls["kernel/pid_max"] == 500_000
+
+
+def test_events_happen_at_their_time_in_the_order_of_the_file(folder: Path) -> None:
+    machine = load(
+        folder,
+        """
+        [machine]
+        uptime_s = 100
+        [[process]]
+        name = "a"
+        pid = 500
+        [[event]]
+        at = "5s"
+        do = ["set 500 rss=10M", "write 500/oom_score_adj 7", "write sys/vm/swappiness 1"]
+        [[event]]
+        at = "2500ms"
+        do = "kill 500 SIGSTOP"
+        [[event]]
+        at = "5s"
+        do = "trigger pid=500 order=1"
+        """,
+    )
+    a = machine.process(500)
+    machine.advance(2_499_999_999)
+    assert a.leader.state.value == "S"
+    machine.advance(1)
+    assert a.leader.state.value == "T"
+    machine.advance(2_499_999_999)
+    assert (a.oom_score_adj, machine.sysctls["vm/swappiness"]) == (0, 60)
+    machine.advance(1)
+    assert (a.oom_score_adj, machine.sysctls["vm/swappiness"]) == (7, 1)
+    assert a.is_zombie
+    assert "a invoked oom-killer: gfp_mask=0x24000c0(GFP_KERNEL), order=1" in machine.log.render()
+    assert machine.ends_ns == 115 * 10**9
+
+
+def test_the_log_tells_of_an_event_that_is_refused(folder: Path) -> None:
+    machine = load(folder, "[[event]]\nat = '1s'\ndo = ['reap 77', 'write nowhere 1']")
+    machine.advance(10**9)
+    assert machine.log.render() == (
+        "<4>[    1.000000] fakeproc: reap 77: ESRCH: 77: no such task.\n"
+        "<4>[    1.000000] fakeproc: write nowhere 1: ENOENT: No such file or directory\n"
+    )
+
+
+def test_nothing_more_happens_after_a_panic(folder: Path) -> None:
+    machine = load(
+        folder, "[[event]]\nat = '1s'\ndo = 'trigger'\n[[event]]\nat = '2s'\ndo = 'spawn name=x'"
+    )
+    machine.advance(10**10)
+    assert machine.panicked
+    assert user_processes(machine) == []
+
+
+def test_a_behaviour_begins_when_the_scenario_does(folder: Path) -> None:
+    machine = load(
+        folder,
+        """
+        [machine]
+        uptime_s = 1000
+        [[process]]
+        name = "leak"
+        rss = "10M"
+        behaviour = { kind = "grow", rate = "10M/s", until = "30M", ignore_sigterm = true }
+        """,
+    )
+    leak = only_process(machine)
+    assert mm_of(leak).sizes.anon_pages == 10 * MIB_PAGES
+    machine.advance(10 * 10**9)
+    assert mm_of(leak).sizes.anon_pages == 30 * MIB_PAGES
+    does = machine.living.behaviour_of(leak)
+    assert does is not None
+    assert does.ignores_sigterm
+
+
+def test_holds(folder: Path) -> None:
+    machine = load(
+        folder,
+        """
+        [machine]
+        uptime_s = 100
+        [[process]]
+        name = "a"
+        hold = "stuck"
+        hold_for = "5s"
+        [[process]]
+        name = "b"
+        thread = [{ name = "io", hold = "mmap-lock" }]
+        """,
+    )
+    a, b = user_processes(machine)
+    assert a.leader.hold is Hold.STUCK
+    assert machine.holds.left_ns(a.leader) == 5 * 10**9
+    assert [thread.hold for thread in b.threads] == [Hold.NONE, Hold.MMAP_LOCK]
+
+
+def test_threads_of_their_own_kind(folder: Path) -> None:
+    machine = load(
+        folder,
+        """
+        [[process]]
+        name = "java"
+        uid = 1000
+        pid = 600
+        [[process.thread]]
+        name = "GC"
+        tid = 700
+        [[process.thread]]
+        uid = 1001
+        mempolicy = "bind:0"
+        """,
+    )
+    _, gc, other = only_process(machine).threads
+    assert (gc.tid, gc.comm, gc.credentials.uid) == (700, "GC", 1000)
+    assert (other.comm, other.credentials) == ("java", Credentials(1001, 1001, 0))
+    assert other.placement.mode is PolicyMode.BIND
+
+
+def test_a_parent_and_an_mm_by_pid(folder: Path) -> None:
+    machine = load(
+        folder,
+        """
+        [[process]]
+        name = "a"
+        pid = 600
+        uid = 7
+        [[process]]
+        name = "b"
+        pid = 601
+        parent = 600
+        [[process]]
+        name = "c"
+        pid = 602
+        mm = 600
+        [[process]]
+        name = "vhost"
+        pid = 603
+        kthread = true
+        mm = 600
+        """,
+    )
+    a, b, c, vhost = user_processes(machine)
+    assert b.real_parent is a.leader
+    assert c.real_parent is machine.init.leader
+    assert vhost.mm is c.mm is a.mm is not b.mm
+    assert (b.leader.credentials.uid, c.leader.credentials.uid) == (7, 0)
+
+
+@pytest.mark.parametrize("key", ["mm", "parent"])
+def test_who_is_named_must_be_there(folder: Path, key: str) -> None:
+    path = folder / "bad.toml"
+    path.write_text(f"version = 1\n[[process]]\nname = 'a'\n{key} = 5\n")
+    words = f" process 'a': {key} = 5: accepted is the pid of a process before this one"
+    assert why_refused(path, 2).startswith(words)
+
+
+def test_init_and_states(folder: Path) -> None:
+    machine = load(
+        folder,
+        """
+        [[process]]
+        name = "runit"
+        pid = 1
+        rss = "1M"
+        [[process]]
+        name = "a"
+        state = "R"
+        [[process]]
+        name = "b"
+        state = "D"
+        [[process]]
+        name = "c"
+        state = "T"
+        [[process]]
+        name = "d"
+        threads = 2
+        state = "Z"
+        """,
+    )
+    states = [process.leader.state.value for process in user_processes(machine)]
+    assert (machine.init.comm, states) == ("runit", ["R", "D", "T", "Z"])
+    assert mm_of(machine.init).sizes.anon_pages == MIB_PAGES
+    assert not user_processes(machine)[-1].is_zombie
+
+
+def test_all_problems_are_found_in_the_order_of_their_lines() -> None:
+    text = dedent("""\
+        version = 1
+        [[process]]
+        uid = -1
+        [[process]]
+        nmae = "x"
+        rss = 5
+        [machine]
+        ram = "lots"
+    """)
+    lines = [problem.split(": ")[0] for problem in find_problems(text, "x.toml")]
+    assert lines == [f"x.toml:{line}" for line in (2, 3, 4, 5, 6, 8)]
+    assert find_problems("version = 1\n[[process]]\nname = 'a'\npid = 2\n", "x.toml") == [
+        "x.toml:2: process 'a': pid=2: is taken."
+    ]
+    assert find_problems("version = 1", "x.toml") == []
