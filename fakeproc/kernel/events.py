@@ -17,6 +17,8 @@ class Event:
     """Of those that are due at once, the one that was scheduled first comes first."""
     action: Callable[[], object] = field(compare=False)
     cancelled: bool = field(default=False, compare=False)
+    line: str = field(default="", compare=False)
+    """What a scenario calls it; nothing for what the machine does by itself."""
 
     def cancel(self) -> None:
         """Let it never happen."""
@@ -30,12 +32,16 @@ class EventQueue:
         self._heap: list[Event] = []
         self._next_sequence = 0
 
-    def at(self, due_ns: int, action: Callable[[], object]) -> Event:
+    def at(self, due_ns: int, action: Callable[[], object], *, line: str = "") -> Event:
         """Schedule an action; return the event, which can be cancelled."""
-        event = Event(due_ns, self._next_sequence, action)
+        event = Event(due_ns, self._next_sequence, action, line=line)
         self._next_sequence += 1
         heapq.heappush(self._heap, event)
         return event
+
+    def pending(self) -> list[Event]:
+        """Return what is still going to happen, in order."""
+        return sorted(event for event in self._heap if not event.cancelled)
 
     def pop(self, until_ns: int) -> Event | None:
         """Take out the next event that is due by this time, or return None."""

@@ -88,6 +88,20 @@ class Holds:
             return None
         return held.release.due_ns - self._machine.now_ns
 
+    def for_ns(self, thread: Thread) -> int | None:
+        """Return how long the hold lasts, from now on or from when it stops; None: for good."""
+        held = self._held.get(thread)
+        if held is None or held.release is not None:
+            return self.left_ns(thread)
+        return held.for_ns
+
+    def restore(self, thread: Thread, kind: Hold, for_ns: int | None) -> None:
+        """Hold a task as it was held before; nothing comes of it."""
+        thread.hold = kind
+        self._held[thread] = _Held(State.SLEEPING, for_ns)
+        if kind is not Hold.AT_EXIT or thread.state is State.TRACED:
+            self._count_down(thread)
+
     def _let_go(self, thread: Thread) -> State:
         """End the hold, if there is one; return what the task did before."""
         thread.hold = Hold.NONE

@@ -756,6 +756,20 @@ class Machine:
             return False
         return self._deliver(process, number)
 
+    @property
+    def first_pid(self) -> int:
+        """Where pids begin."""
+        return self._first_pid
+
+    @property
+    def next_pid(self) -> int:
+        """The pid that the next task gets if it is free."""
+        return self._next_pid
+
+    def is_stopped(self, process: Process) -> bool:
+        """Say whether a signal has stopped a process."""
+        return process in self._stopped
+
     def pending_signals(self, process: Process) -> int:
         """Return the signals that a stopped process has not taken yet, as a mask."""
         return self._stopped.get(process, 0)

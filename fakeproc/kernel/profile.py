@@ -389,6 +389,11 @@ class KernelConfig:
             raise not_known("kernel", base, PROFILE_NAMES)
         return _BASES[base]
 
+    @property
+    def switches(self) -> Mapping[str, Value]:
+        """The switches that have been set by hand."""
+        return self._switches
+
     def has_patch(self, number: int) -> bool:
         """Say whether this patch of the series is in."""
         return self._patches.get(number, self._generation.patched)

@@ -76,6 +76,20 @@ class Reaper:
         while self._at_once:
             self._take_up(self._at_once.pop(0))
 
+    @property
+    def plans(self) -> tuple[Reaping, ...]:
+        """Everybody who has not been done with, in order."""
+        return tuple(self._queue)
+
+    def restore(self, plan: Reaping) -> None:
+        """Go on with somebody who had been queued, when the next try is due."""
+        self._queue.append(plan)
+        late_ns = self._machine.now_ns - plan.due_ns
+        due_ns = plan.due_ns
+        if late_ns >= 0:
+            due_ns += late_ns - late_ns % TRY_INTERVAL_NS + TRY_INTERVAL_NS
+        self._machine.events.at(due_ns, partial(self._take_up, plan))
+
     def plan_for(self, mm: Mm) -> Reaping | None:
         """Return what is going to be done about an mm, or None if nothing is."""
         return next((entry for entry in self._queue if self._mm_of(entry) is mm), None)

@@ -56,6 +56,7 @@ class SysctlTable:
         """Begin with the defaults, but for what is given."""
         self._values = {name: sysctl.default for name, sysctl in SYSCTLS.items()}
         self._values |= at_boot or {}
+        self._at_boot = dict(self._values)
 
     def __getitem__(self, name: str) -> int:
         return self._values[name]
@@ -63,6 +64,16 @@ class SysctlTable:
     def items(self) -> list[tuple[str, int]]:
         """Return names and values."""
         return list(self._values.items())
+
+    def changed(self) -> dict[str, int]:
+        """Return names and values of those that are not as at boot.
+
+        Writing these gives the same table: overcommit_kbytes clears the ratio itself.
+        """
+        changed = {name: value for name, value in self.items() if value != self._at_boot[name]}
+        if changed.get("vm/overcommit_kbytes"):
+            changed.pop("vm/overcommit_ratio", None)
+        return changed
 
     def store(self, name: str, data: bytes) -> int:
         """Handle a write; return the bytes taken: the number and the space behind it.

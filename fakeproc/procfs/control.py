@@ -16,7 +16,7 @@ from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.profile import PATCHES, PROFILE_NAMES, KernelConfig, render_value
 from fakeproc.kernel.task import PAGE_BYTES, Caller, Thread
-from fakeproc.procfs import clock, comparison, ctl, explanation, oom_trigger
+from fakeproc.procfs import clock, comparison, ctl, explanation, oom_trigger, state_file
 from fakeproc.procfs.node import Attributes, File
 from fakeproc.procfs.session import Session
 from fakeproc.units import align, format_pages
@@ -249,6 +249,7 @@ CONTROL_FILES: dict[str, ControlFile] = {
     "oom_trigger": ControlFile(0o644, oom_trigger.render, oom_trigger.store),
     "ps": ControlFile(0o444, _render_ps),
     "ps.json": ControlFile(0o444, _render_ps_json),
+    "state.toml": ControlFile(0o444, state_file.render),
     "stats": ControlFile(0o444, _render_stats),
 }
 """The files of /proc/fakeproc, by name."""

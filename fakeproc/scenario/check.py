@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from fakeproc.kernel import behaviour
 from fakeproc.kernel.errors import Refused, not_known
 from fakeproc.kernel.profile import AnyKernelConfig, KernelConfig, render_value
 from fakeproc.procfs import script
-from fakeproc.scenario.keys import TABLES, Key
+from fakeproc.scenario.keys import TABLES, Key, Table
 from fakeproc.scenario.locate import Path
 from fakeproc.toml import format_value
 from fakeproc.units import SIZE_KEYS
@@ -32,45 +32,51 @@ def problems(data: Mapping[str, Any]) -> Iterator[Problem]:
 
     What only the machine can refuse (a pid that is taken, no memory left) is not among it.
     """
-    yield from _table("file", data, ())
+    # A state has keys side by side that a person would not write so.
+    together = {k: v for k, v in _TOGETHER.items() if k != "process" or "state" not in data}
+    yield from _Check(together).table("file", data, ())
 
 
-def _table(name: str, table: Mapping[str, Any], path: Path) -> Iterator[Problem]:
-    row = TABLES[name]
-    where = row.where(table)
-    sound = True
-    for key, value in table.items():
-        place = (*path, key)
-        found = (
-            [Problem(place, not_known(f"{where}: key", key, row.written_by_hand).why)]
-            if key not in row.keys
-            else list(_value(where, key, row.keys[key], value, place))
-        )
-        sound = sound and not found
+_Together = Callable[[str, Mapping[str, Any], Path], Iterator[Problem]]
+
+
+class _Check:
+    """A walk over a scenario; ``together`` are the rules about keys side by side."""
+
+    def __init__(self, together: Mapping[str, _Together]) -> None:
+        self._together = together
+
+    def table(self, name: str, table: Mapping[str, Any], path: Path) -> Iterator[Problem]:
+        """Walk over what is wrong with a table, which is a row of `TABLES`."""
+        row = TABLES[name]
+        where = row.where(table)
+        found = [p for key in table for p in self._pair(where, row, key, table, path)]
+        for key in row.required:
+            if key not in table:
+                accepted = row.keys[key].accepted
+                found.append(Problem(path, f"{where}: {key}: is missing: accepted is {accepted}."))
         yield from found
-    for key in row.required:
-        if key not in table:
-            yield Problem(
-                path, f"{where}: {key}: is missing: accepted is {row.keys[key].accepted}."
-            )
-            sound = False
-    if sound and name in _TOGETHER:
-        yield from _TOGETHER[name](where, table, path)
+        if not found and name in self._together:
+            yield from self._together[name](where, table, path)
 
-
-def _value(where: str, name: str, key: Key, value: object, path: Path) -> Iterator[Problem]:
-    if key.type is not object and type(value) is not key.type:
-        yield _not_accepted(where, name, key, value, path)
-    elif key.table and isinstance(value, list):
-        for place, element in enumerate(value):
-            if isinstance(element, dict):
-                yield from _table(key.table, element, (*path, place))
-            else:
-                yield _not_accepted(where, name, key, element, (*path, place))
-    elif key.table and isinstance(value, dict):
-        yield from _table(key.table, value, path)
-    else:
-        yield from _checked(where, name, key, value, path)
+    def _pair(
+        self, where: str, row: Table, name: str, table: Mapping[str, Any], path: Path
+    ) -> Iterator[Problem]:
+        key, value, path = row.keys.get(name), table[name], (*path, name)
+        if key is None:
+            yield Problem(path, not_known(f"{where}: key", name, row.written_by_hand).why)
+        elif key.type is not object and type(value) is not key.type:
+            yield _not_accepted(where, name, key, value, path)
+        elif key.table and isinstance(value, list):
+            for place, element in enumerate(value):
+                if isinstance(element, dict):
+                    yield from self.table(key.table, element, (*path, place))
+                else:
+                    yield _not_accepted(where, name, key, element, (*path, place))
+        elif key.table:
+            yield from self.table(key.table, value, path)
+        else:
+            yield from _checked(where, name, key, value, path)
 
 
 def _checked(where: str, name: str, key: Key, value: object, path: Path) -> Iterator[Problem]:
@@ -174,7 +180,7 @@ def _event(where: str, table: Mapping[str, Any], path: Path) -> Iterator[Problem
             yield Problem((*path, "do", *inner), f"{where}: {line!r}: {refused.why}")
 
 
-_TOGETHER = {
+_TOGETHER: Mapping[str, _Together] = {
     "machine": _machine,
     "process": _process,
     "behaviour": _behaviour,

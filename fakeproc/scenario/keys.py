@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from fakeproc.kernel import behaviour, capability
+from fakeproc.kernel.memcg import MemcgEvents
+from fakeproc.kernel.memory import Counters
 from fakeproc.kernel.numa import MAX_NODES
-from fakeproc.kernel.profile import HISTORY, AnyKernelConfig
+from fakeproc.kernel.profile import HISTORY, PATCHES, AnyKernelConfig
 from fakeproc.kernel.sysctl import SYSCTLS
 from fakeproc.kernel.task import Hold
 from fakeproc.units import ACCEPTED_DURATIONS, ACCEPTED_SIZES, parse_duration_ns, parse_pages
@@ -139,7 +141,7 @@ def _is_command_line(text: str) -> bool:
 
 
 def _is_hexadecimal(text: str) -> bool:
-    return re.fullmatch(r"([0-9a-f]{2})+", text, re.ASCII) is not None
+    return re.fullmatch(r"([0-9a-f]{2})*", text, re.ASCII) is not None
 
 
 def _are_capabilities(text: str) -> bool:
@@ -153,6 +155,14 @@ def _are_nodes(nodes: list[object]) -> bool:
 
 def _are_numbers(values: list[object]) -> bool:
     return all(type(value) is int for value in values)
+
+
+def _are_patches(values: list[object]) -> bool:
+    return _are_numbers(values) and all(value in PATCHES for value in values)
+
+
+def _are_counts(values: list[object]) -> bool:
+    return _are_numbers(values) and len(values) == len(fields(MemcgEvents))
 
 
 def _are_lines(value: object) -> bool:
@@ -206,14 +216,84 @@ _TASK_STATE = _state(
     {
         "name_hex": _text("the name, where it is no text", "bytes in hexadecimal", _is_hexadecimal),
         "start": _duration("when it was created, from boot on"),
-        "exiting": _flag("it has exited"),
+        "vfork_of": _integer("the task that waits for its exec or exit", *_PID),
         "fatal_pending": _flag("SIGKILL is queued for it"),
         "memdie": _flag("it is a victim with access to the reserves"),
         "oom_reaped": _flag("the reaper has taken its memory"),
-        "vfork_of": _integer("the task that waits for its exec or exit", *_PID),
-        "out_of_mm": _flag("it has no mm any more"),
     }
 )
+
+_STATE_OF_TASK = {
+    "state": _choice("its letter in stat; Z: it has exited", "RSDTtZ"),
+}
+
+_NUMBERS = {"type": "integer"}
+_ANY = 2**63 - 1
+
+_PROCESS_STATE = _state(
+    {
+        "oom_score_adj_min": _integer("below it goes only CAP_SYS_RESOURCE", -1000, 1000),
+        "cmdline_hex": _text("command line with its NULs", "bytes in hexadecimal", _is_hexadecimal),
+        "not_reapable": _flag("the reaper has given up on its memory once"),
+        "multiprocess": _flag("its memory was shared by a process that is no thread"),
+        "group_exit": _flag("all of it is on its way out, or gone"),
+        "exit_code": _integer("as wait(2) gives it", 0, 2**16 - 1),
+        "pgrp": _integer("its process group", 0, _PID[1]),
+        "session": _integer("its session", 0, _PID[1]),
+        "oom_victims": _integer("threads marked as victims", -_ANY, _ANY),
+        "oom_mm": _integer(
+            "pid of whose memory it became a victim with; 0: it is gone", 0, _PID[1]
+        ),
+        "coredumping": _flag("it dumps core"),
+        "ignores_sigchld": _flag("its children leave no zombies"),
+        "pending_signals": _integer("it is stopped; the signals that wait, as a mask", 0, _ANY),
+        "children": _list(
+            "its children, in an order of their own", "a list of pids", _NUMBERS, _are_numbers
+        ),
+    }
+)
+
+_EVENT_COUNTS = {
+    "events": _list("as in memory.events", "a list of numbers", _NUMBERS, _are_counts),
+    "local_events": _list("as in memory.events.local", "a list of numbers", _NUMBERS, _are_counts),
+}
+
+_MACHINE_STATE = {
+    **_EVENT_COUNTS,
+    "forks": _integer("tasks created since boot", 0, _ANY),
+    "last_pid": _integer("the last pid given out", 0, _PID[1]),
+    "next_pid": _integer("the next one, if it is free", 0, _PID[1] + 1),
+    "oom_kills": _integer("victims since boot", 0, _ANY),
+    "deprecated_warned": _flag("the log has told that oom_adj is deprecated"),
+    "panicked": _text("why the machine has panicked"),
+    "attached": _list(
+        "pids in the order in which they joined their groups",
+        "a list of pids",
+        _NUMBERS,
+        _are_numbers,
+    ),
+    "oom_origins": _list(
+        "pids in the order in which they were marked", "a list of pids", _NUMBERS, _are_numbers
+    ),
+    "behaving": _list(
+        "pids in the order in which they got a behaviour", "a list of pids", _NUMBERS, _are_numbers
+    ),
+    "marked": _tables("victims that may still be dying", "marked"),
+    "reaping": _tables("the queue of the reaper", "reaping"),
+    "counters": _table("pages since boot, as in vmstat", "counters"),
+}
+
+_MARKED = {
+    "pid": _integer("its pid", *_PID),
+    "since": _duration("since when, from boot on"),
+}
+
+_REAPING = {
+    "tid": _integer("the victim", *_PID),
+    "mm": _integer("pid of whose memory it is; 0: nobody's any more", 0, _PID[1]),
+    "due": _duration("when it is taken up, from boot on"),
+    "failures": _integer("tries that failed", 0, 100),
+}
 
 _BEHAVIOUR = {
     "kind": _choice("what it does with memory", behaviour.BehaviourKind),
@@ -251,6 +331,12 @@ _MACHINE = {
     "first_pid": _integer("where pids begin; 100000 without it", 3, 4_000_000),
     "oversubscribed": _flag("the processes may add up to more than there is"),
     "switches": _table("switches of behaviour, as in `fakeproc/kernel`", "switches"),
+    "patches": _list(
+        "which of the six patches are in; without it, those of the kernel",
+        "a list of numbers, 1 to 6",
+        {"type": "integer", "minimum": 1, "maximum": 6},
+        _are_patches,
+    ),
 }
 
 _EVENT = {
@@ -272,12 +358,19 @@ _MEMCG = {
     "swap_limit": _size("memory.swap.max"),
     "oom_group": _flag("all members die together"),
     "oom_kill_disable": _flag("nobody is killed, who asks waits (version 1)"),
+    **_state(
+        {
+            **_EVENT_COUNTS,
+            "failcnt": _integer("charges that hit its limit", 0, _ANY),
+            "waiting": _list("tids of who waits for room", "a list", _NUMBERS, _are_numbers),
+        }
+    ),
 }
 
 _SWAP = {
     "name": _text("the file or device", "a name", _is_name),
     "size": _size("how large it is"),
-    "priority": _integer("areas of higher priority are filled first", 0, 32767),
+    "priority": _integer("areas of higher priority are filled first", -32768, 32767),
 }
 
 _NAME = {"name": _text("the name, in comm", "a name of one character or more", _is_name)}
@@ -288,6 +381,7 @@ _THREAD = {
     **_CREDENTIALS,
     **_PLACEMENT,
     **_HOLD,
+    **_state(_STATE_OF_TASK),
     **_TASK_STATE,
 }
 
@@ -306,7 +400,7 @@ _PROCESS = {
     "vm": _choice("`shared`: on the memory of the process it is in", ("own", "shared")),
     "mm": _integer("pid of a process before this one, on whose memory it is", *_PID),
     "vfork": _flag("that one waits for it, as after vfork"),
-    "state": _choice("its letter in stat; Z: its leader has exited", "RSDTZ"),
+    **_STATE_OF_TASK,
     "kthread": _flag("a kernel thread"),
     **_HOLD,
     **_PLACEMENT,
@@ -315,6 +409,8 @@ _PROCESS = {
     "oom_origin": _flag("it is in swapoff: the first to be taken"),
     "process": _tables("its children", "process"),
     "thread": _tables("its threads but for the first, each of its own kind", "thread"),
+    **_TASK_STATE,
+    **_PROCESS_STATE,
 }
 
 TABLES: Mapping[str, Table] = {
@@ -323,7 +419,8 @@ TABLES: Mapping[str, Table] = {
         {
             "version": _integer("the form of the file: 1", VERSION, VERSION),
             "machine": _table("the hardware and the kernel", "machine"),
-            "swap": _tables("areas of swap, instead of `swap` of the machine", "swap"),
+            **_state({"state": _table("what else the machine remembers", "state")}),
+            "swap": _tables("areas of swap, beside `swap` of the machine; 2G without any", "swap"),
             "sysctl": _table("values under /proc/sys: `vm.swappiness = 10`", "sysctl"),
             "memcg": _tables("memory cgroups", "memcg"),
             "process": _tables("processes, children of init", "process"),
@@ -332,6 +429,12 @@ TABLES: Mapping[str, Table] = {
         required=("version",),
     ),
     "machine": Table("[machine]", _MACHINE),
+    "state": Table("[state]", _MACHINE_STATE),
+    "marked": Table("marked", _MARKED, required=("pid", "since")),
+    "reaping": Table("reaping", _REAPING, required=tuple(_REAPING)),
+    "counters": Table(
+        "counters", {field.name: _integer("pages", 0, _ANY) for field in fields(Counters)}
+    ),
     "switches": Table(
         "switches",
         {name: Key("", "a value of it", object, {}) for name in HISTORY},

@@ -33,13 +33,14 @@ from fakeproc.kernel.machine import (
 )
 from fakeproc.kernel.memcg import Memcg
 from fakeproc.kernel.numa import PLACEMENT_KEYS
-from fakeproc.kernel.profile import AnyKernelConfig, KernelConfig, render_value
+from fakeproc.kernel.profile import PATCHES, AnyKernelConfig, KernelConfig, render_value
 from fakeproc.kernel.task import Credentials, Hold, MemorySizes, Process, State, Thread
 from fakeproc.procfs import script
 from fakeproc.scenario.check import Problem, behaviour_of, lines_of, problems
 from fakeproc.scenario.keys import HOLDS
 from fakeproc.scenario.locate import Path as Place
 from fakeproc.scenario.locate import line_numbers
+from fakeproc.scenario.restore import StateLoader
 from fakeproc.units import SIZE_KEYS, parse_duration_ns, parse_pages
 
 BUILTIN = "server"
@@ -232,6 +233,9 @@ def _at(path: Place, where: str = "") -> Iterator[None]:
 def _kernel(table: Mapping[str, Any]) -> KernelConfig:
     """Return the kernel of the file: a named one or, for a report, any release since 2.6."""
     config: KernelConfig = AnyKernelConfig(table.get("kernel", KernelConfig().base))
+    for number in PATCHES if "patches" in table else ():
+        if config.has_patch(number) != (number in table["patches"]):
+            config = config.with_patch(number, on=number in table["patches"])
     for name, value in table.get("switches", {}).items():
         config = config.with_switch(name, render_value(value))
     return config
@@ -268,6 +272,24 @@ class _Loader:
     def load(self, data: Mapping[str, Any]) -> None:
         """Make all of it, let the time since boot pass, and let the scenario begin."""
         machine = self._machine
+        self._prepare(data)
+        if "state" in data:
+            self._restore(data)
+        else:
+            for place, table in enumerate(data.get("process", ())):
+                self._add_all(None, table, ("process", place))
+            with _at(("machine",), "[machine]"):
+                self._fill(data.get("machine", {}))
+            machine.advance(_uptime_ns(data.get("machine", {})))
+        for begin in self._later:
+            begin()
+        for event in data.get("event", ()):
+            self._schedule(event)
+        machine.ends_ns = _ends_ns(machine.now_ns, data)
+
+    def _prepare(self, data: Mapping[str, Any]) -> None:
+        """Make what the processes need."""
+        machine = self._machine
         for name, value in _sysctls(data.get("sysctl", {})):
             machine.store_sysctl(name, b"%d" % value)
         for place, area in enumerate(data.get("swap", ())):
@@ -276,16 +298,18 @@ class _Loader:
                 machine.memory.swapon(area["name"], pages, area.get("priority"))
         for table in data.get("memcg", ()):
             self._add_memcg(table)
-        for place, table in enumerate(data.get("process", ())):
-            self._add_all(None, table, ("process", place))
+
+    def _restore(self, data: Mapping[str, Any]) -> None:
+        """Put the processes in as they were, with all that the machine remembers of them."""
+        table = data.get("machine", {})
+        state = StateLoader(self._machine, _uptime_ns(table), self._credentials)
+        for place, process in enumerate(data.get("process", ())):
+            with _at(("process", place), f"process {process['name']!r}"):
+                state.add(process)
+        with _at(("state",), "[state]"):
+            state.finish(data)
         with _at(("machine",), "[machine]"):
-            self._fill(data.get("machine", {}))
-        machine.advance(_uptime_ns(data.get("machine", {})))
-        for begin in self._later:
-            begin()
-        for event in data.get("event", ()):
-            self._schedule(event)
-        machine.ends_ns = _ends_ns(machine.now_ns, data)
+            self._fill(table)
 
     # -- Memory, groups, events --------------------------------------------------------
 
@@ -321,7 +345,7 @@ class _Loader:
         machine = self._machine
         due_ns = machine.now_ns + parse_duration_ns("", event["at"])
         for line in lines_of(event):
-            machine.events.at(due_ns, partial(script.perform, machine, line))
+            machine.events.at(due_ns, partial(script.perform, machine, line), line=line)
 
     # -- Processes ---------------------------------------------------------------------
 
