@@ -21,7 +21,8 @@ def dump_scenario(data: Mapping[str, Any], comments: Iterable[str] = ()) -> str:
     lines += ["", *_pairs(data, without_tables=True)]
     for key, value in data.items():
         if isinstance(value, dict):
-            lines += ["", f"[{_key(key)}]", *_pairs(value)]
+            name = _key(key)
+            lines += ["", f"[{name}]", *_pairs(value), *_arrays(f"{name}.", value)]
     lines += _arrays("", data)
     return "\n".join(lines).lstrip("\n") + "\n"
 

@@ -136,7 +136,10 @@ def test_mount_over_a_dead_one(run: Run, killed: Path) -> None:
     [
         ("version = 2\n", "version = 2: accepted is 1"),
         ("version = 1\n[[process]]\nname = 'x'\nrsss = '1M'\n", "'rsss': not known (nearest: rss)"),
-        ("version = 1\n[[process]]\nname = 'x'\nrss = 'much'\n", "'much': accepted is a size"),
+        (
+            "version = 1\n[[process]]\nname = 'x'\nrss = 'much'\n",
+            'rss = "much": accepted is a size',
+        ),
         ("version = ", "bad.toml"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -95,7 +96,7 @@ class StateLoader:
         return TaskImage(
             tid=table.get("pid") or table.get("tid") or self._restorer.free_pid(),
             comm=name,
-            credentials=self._credentials(base, table),
+            credentials=self._own_credentials(base, table),
             placement=numa.changed(ANYWHERE, table, self._machine.hardware.nodes),
             start_ns=_ns(table.get("start")) or 0,
             state=State(table.get("state", state)),
@@ -105,6 +106,13 @@ class StateLoader:
             hold=HOLDS.get(table.get("hold", ""), Hold.NONE),
             hold_for_ns=_ns(table.get("hold_for")),
         )
+
+    def _own_credentials(self, base: Credentials, table: Table) -> Credentials:
+        """Return what the keys say; capabilities of an earlier kernel stay what they were."""
+        credentials = self._credentials(base, table)
+        if not table.get("caps", "").startswith("0x"):
+            return credentials
+        return replace(credentials, capabilities=int(table["caps"], 16))
 
     def _mm(self, table: Table, leader: TaskImage) -> MmImage | int | None:
         if "mm" in table:

@@ -211,6 +211,7 @@ def test_sys_and_fakeproc_list_their_files(proc: Proc) -> None:
             "oom_trigger",
             "ps",
             "ps.json",
+            "state.toml",
             "stats",
         )
     ]

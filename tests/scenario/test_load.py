@@ -319,7 +319,8 @@ def why_refused(path: Path, line: int | None = None) -> str:
 
 MACHINE_KEYS = (
     "ram, nodes, swap, cache, cache_dirty, slab, slab_reclaimable, cpus, hostname, kernel, "
-    "cgroup_version, uptime_s, uptime, end, first_pid, oversubscribed, switches"
+    "cgroup_version, uptime_s, uptime, end, first_pid, oversubscribed, "
+    "switches, patches"
 )
 
 
@@ -600,7 +601,10 @@ def test_hidden_memory_and_an_origin(folder: Path) -> None:
         ("[[memcg]]\npath = '/a'\nlimits = '1'", "key 'limits': not known (nearest: limit)"),
         ("[[memcg]]\npath = '/a'\nlimit = 5", f"memcg '/a': limit = 5: accepted is {SIZE}"),
         ("memcg = [5]", "the file: memcg = 5: accepted is an array of tables, [[...]]."),
-        ("[[swap]]\nname = 'x'\nsize = '5'\npriority = 40000", "40000: accepted is 0 to 32767."),
+        (
+            "[[swap]]\nname = 'x'\nsize = '5'\npriority = 40000",
+            "40000: accepted is -32768 to 32767.",
+        ),
         ("[[swap]]\nname = 'sda'", "swap 'sda': size: is missing: accepted is a size such as"),
         ("[sysctl]\nvm.swapiness = 5", "[sysctl.vm]: key 'swapiness': not known (nearest: swap"),
         ("[sysctl]\nvm.swappiness = 500", "[sysctl.vm]: swappiness = 500: accepted is 0 to 200."),

@@ -62,7 +62,7 @@ FILES = {
     "[[event]]\ndo = 'trigger'": False,
     "[[memcg]]\nlimit = '5M'": False,
     "[[memcg]]\npath = '/a'\nlimit = '5M'": True,
-    "[[swap]]\nname = 'a'\nsize = '5M'\npriority = -5": False,
+    "[[swap]]\nname = 'a'\nsize = '5M'\npriority = 1.5": False,
 }
 
 
