@@ -42,6 +42,7 @@ from fakeproc.scenario.load import (
     read_scenario,
     run_to_end,
 )
+from fakeproc.snapshot.command import write_snapshot
 
 EXIT_OK = 0
 EXIT_REFUSED = 1
@@ -220,7 +221,7 @@ def _add_dmesg(explain: argparse.ArgumentParser) -> None:
 def _add_scenario(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     scenario = commands.add_parser(
         "scenario",
-        help="check scenario files; list and show those that there are",
+        help="check scenario files; list and show those that there are; write the host as one",
         epilog="example: fakeproc scenario show patch-4 > my.toml; fakeproc scenario check my.toml",
     )
     actions = scenario.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -237,6 +238,27 @@ def _add_scenario(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     run.set_defaults(run=_run_scenario)
     editors = actions.add_parser("schema", help="print the JSON Schema of scenarios, for editors")
     editors.set_defaults(run=_show_schema)
+    _add_snapshot(actions)
+
+
+def _add_snapshot(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    snapshot = actions.add_parser(
+        "snapshot",
+        help="write the live host as a scenario",
+        epilog="example: fakeproc scenario snapshot > host.toml && "
+        "fakeproc mount --scenario host.toml /tmp/proc",
+    )
+    snapshot.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="to a file (default: standard output)"
+    )
+    snapshot.add_argument(
+        "--redact", action="store_true",
+        help="pseudonyms for names, hostname and cgroups; no command lines, no paths",
+    )  # fmt: skip
+    snapshot.add_argument(
+        "--pid", type=int, metavar="PID", help="only this process and those below it"
+    )
+    snapshot.set_defaults(run=_snapshot)
 
 
 def _add_allocation(parser: argparse.ArgumentParser) -> None:
@@ -373,6 +395,11 @@ def _explain_log(arguments: argparse.Namespace) -> int:
         as_json=arguments.json,
         scenario=arguments.to_scenario,
     )
+    return EXIT_OK
+
+
+def _snapshot(arguments: argparse.Namespace) -> int:
+    write_snapshot(arguments.output, redact=arguments.redact, pid=arguments.pid)
     return EXIT_OK
 
 

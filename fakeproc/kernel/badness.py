@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from fakeproc.kernel.capability import CAP_SYS_ADMIN
 from fakeproc.kernel.profile import Profile
-from fakeproc.kernel.task import MemorySizes, Process, Thread
+from fakeproc.kernel.task import Credentials, MemorySizes, Process, Thread
 
 OOM_SCORE_ADJ_MIN = -1000
 OOM_SCORE_ADJ_MAX = 1000
@@ -35,9 +35,14 @@ def counted_sizes(profile: Profile, sizes: MemorySizes, cpus: int) -> MemorySize
     """
     if not profile.rss_in_batches:
         return sizes
-    batch = max(32, 2 * cpus)
+    batch = rss_batch_pages(cpus)
     kinds = ("anon_pages", "file_pages", "shmem_pages", "swap_entries")
     return replace(sizes, **{kind: getattr(sizes, kind) // batch * batch for kind in kinds})
+
+
+def rss_batch_pages(cpus: int) -> int:
+    """Return how much of a kind a CPU may hold back (percpu_counter_batch)."""
+    return max(32, 2 * cpus)
 
 
 def counted_pages(profile: Profile, sizes: MemorySizes, cpus: int) -> int:
@@ -80,9 +85,17 @@ def badness(profile: Profile, process: Process, totalpages: int, cpus: int) -> i
     thread = process.find_mm_thread()
     if thread is None or thread.mm is None or _why_never(profile, process, thread) is not None:
         return None
-    points, adj = counted_pages(profile, thread.mm.sizes, cpus), process.oom_score_adj
+    pages = counted_pages(profile, thread.mm.sizes, cpus)
+    return points_for(profile, pages, process.oom_score_adj, thread.credentials, totalpages)
+
+
+def points_for(
+    profile: Profile, pages: int, adj: int, credentials: Credentials, totalpages: int
+) -> int:
+    """Return the points of a task that may be chosen, by what the OOM killer counts of its mm."""
+    points = pages
     # Removed in 4.17: root's processes were thought to be worth more.
-    if profile.admin_discount_3pct and thread.credentials.capable(CAP_SYS_ADMIN):
+    if profile.admin_discount_3pct and credentials.capable(CAP_SYS_ADMIN):
         if profile.admin_discount_base == "all memory":
             adj -= 30
         else:
@@ -97,8 +110,11 @@ def badness(profile: Profile, process: Process, totalpages: int, cpus: int) -> i
 def oom_score(profile: Profile, process: Process, totalpages: int, cpus: int) -> int:
     """Return what /proc/<pid>/oom_score prints: 0 to about 2000."""
     points = badness(profile, process, totalpages, cpus)
-    if points is None:
-        return 0
+    return 0 if points is None else presented(profile, points, totalpages)
+
+
+def presented(profile: Profile, points: int, totalpages: int) -> int:
+    """Return points as oom_score presents them."""
     if profile.score_presentation == "x*1000/total":
         return logged_score(profile, points, totalpages)
     return _divide(1000 + _divide(points * 1000, totalpages), 3, times=2)

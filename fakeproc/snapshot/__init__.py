@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""The live host as a scenario."""

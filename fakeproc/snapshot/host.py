@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: MIT
+"""The host: its hardware, its kernel, its processes, read from its real /proc."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from fakeproc.kernel.errors import Refused
+from fakeproc.kernel.profile import Version
+from fakeproc.kernel.sysctl import SYSCTLS
+from fakeproc.kernel.task import PAGE_BYTES
+from fakeproc.snapshot.cgroups import HostMemcg, find_hierarchy, with_ancestors
+from fakeproc.snapshot.kcmp import group_by_mm
+from fakeproc.snapshot.process import HostProcess, read_process
+
+KTHREADD_PID = 2
+
+
+@dataclass(frozen=True, slots=True)
+class SwapArea:
+    """A line of /proc/swaps."""
+
+    name: str
+    size_kb: int
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What is known of the host."""
+
+    hostname: str
+    release: str
+    uptime_s: int
+    cpus: int
+    ram_pages: int
+    swap_pages: int
+    swap_areas: tuple[SwapArea, ...]
+    sysctls: dict[str, int]
+    """By the names of `SYSCTLS`, as far as they could be read and can be had."""
+    cgroup_version: int
+    limits_everybody: HostMemcg | None
+    """The group that looks like the root from here, where it has a limit: a container's."""
+    memcgs: tuple[HostMemcg, ...]
+    """Those with members and those above them, but for the root."""
+    processes: tuple[HostProcess, ...]
+    """In order of creation."""
+    mm_groups: tuple[tuple[int, ...], ...]
+    """The pids that share an mm, where there are several."""
+    compared: frozenset[int]
+    """The pids of those whose mms could be compared."""
+    unreadable: int
+    """The processes that are left out, since this user may read nothing of them."""
+
+    @property
+    def version(self) -> Version:
+        """The kernel's version."""
+        found = re.match(r"(\d+)\.(\d+)", self.release)
+        return (int(found[1]), int(found[2])) if found else (0, 0)
+
+    @property
+    def sees_init(self) -> bool:
+        """Say whether pid 1 is global init; in a pid namespace of its own it is not."""
+        return any(p.pid == KTHREADD_PID and p.is_kthread for p in self.processes)
+
+    @property
+    def uncompared_lookalikes(self) -> int:
+        """Count who has just the sizes of another one, and could not be compared with it."""
+        users = [process for process in self.processes if process.mm_tid is not None]
+        alike = Counter(process.sizes for process in users)
+        return sum(p.pid not in self.compared and alike[p.sizes] > 1 for p in users)
+
+
+def read_host() -> Host:
+    """Read everything; `Refused` (EINVAL) when /proc is a mount of fakeproc itself.
+
+    A process that goes meanwhile is left out.
+    """
+    proc = Path(psutil.PROCFS_PATH)
+    _require_real(proc)
+    hierarchy = find_hierarchy(proc)
+    processes, unreadable = _read_processes(proc, hierarchy.controller if hierarchy else "memory")
+    pid_of = {p.mm_tid: p.pid for p in processes if p.mm_tid is not None}
+    groups = [[pid_of[tid] for tid in group] for group in group_by_mm(list(pid_of))]
+    paths = with_ancestors({process.memcg_path for process in processes})
+    top = hierarchy.read("/") if hierarchy else None
+    return Host(
+        hostname=_text(proc, "sys/kernel/hostname") or "host",
+        release=_text(proc, "sys/kernel/osrelease"),
+        uptime_s=int(float(_text(proc, "uptime").split()[0])),
+        cpus=psutil.cpu_count() or 1,
+        ram_pages=psutil.virtual_memory().total // PAGE_BYTES,
+        swap_pages=psutil.swap_memory().total // PAGE_BYTES,
+        swap_areas=_swap_areas(proc),
+        sysctls=_sysctls(proc),
+        cgroup_version=hierarchy.version if hierarchy else 2,
+        limits_everybody=None if top is None or top.is_plain else top,
+        memcgs=tuple(hierarchy.read(path) for path in paths) if hierarchy else (),
+        processes=tuple(sorted(processes, key=lambda process: process.order)),
+        mm_groups=tuple(tuple(group) for group in groups if len(group) > 1),
+        compared=frozenset(pid for group in groups for pid in group),
+        unreadable=unreadable,
+    )
+
+
+def _require_real(proc: Path) -> None:
+    if (proc / "fakeproc").exists():
+        raise Refused(
+            errno.EINVAL, f"{proc}: is a mount of fakeproc; a snapshot is taken of a real host."
+        )
+
+
+def _read_processes(proc: Path, controller: str) -> tuple[list[HostProcess], int]:
+    """Return the processes, and how many may not be read."""
+    processes, unreadable = [], 0
+    for pid in psutil.pids():
+        try:
+            processes.append(read_process(proc, pid, controller))
+        except PermissionError:
+            unreadable += 1
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return processes, unreadable
+
+
+def _text(proc: Path, name: str) -> str:
+    """Return a file of one line; nothing where it cannot be read."""
+    try:
+        return (proc / name).read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _swap_areas(proc: Path) -> tuple[SwapArea, ...]:
+    rows = (line.rsplit(maxsplit=4) for line in _text(proc, "swaps").splitlines()[1:])
+    return tuple(SwapArea(row[0], int(row[2]), int(row[4])) for row in rows)
+
+
+def _sysctls(proc: Path) -> dict[str, int]:
+    """Return those of vm/; the others are of no interest to an OOM."""
+    values = {}
+    for name, sysctl in SYSCTLS.items():
+        text = _text(proc, f"sys/{name}") if name.startswith("vm/") else ""
+        if text.removeprefix("-").isdecimal() and sysctl.low <= int(text) <= sysctl.high:
+            values[name] = int(text)
+    return values
