@@ -36,13 +36,13 @@ def fitted_sizes(
         points = points_for(profile, pages, process.oom_score_adj, process.credentials, totalpages)
         return presented(profile, points, totalpages)
 
-    all_pages = range(2 * totalpages)
-    low = bisect_left(all_pages, process.oom_score, key=score)
-    high = bisect_right(all_pages, process.oom_score, key=score) - 1
-    counted = counted_pages(profile, sizes, cpus)
-    amiss = min(max(counted, low), high) - counted
-    if low > high or abs(amiss) > held_back_pages(profile, cpus):
+    counted, slack = counted_pages(profile, sizes, cpus), held_back_pages(profile, cpus)
+    possible = range(max(counted - slack, 0), counted + slack + 1)
+    first = bisect_left(possible, process.oom_score, key=score)
+    behind = bisect_right(possible, process.oom_score, key=score)
+    if first == behind:
         return sizes
+    amiss = min(max(counted, possible[first]), possible[behind - 1]) - counted
     if amiss >= 0:
         return replace(sizes, pte_pages=sizes.pte_pages + amiss)
     return _reduced(sizes, -amiss, batch=rss_batch_pages(cpus))

@@ -101,7 +101,7 @@ def read_host() -> Host:
         sysctls=_sysctls(proc),
         cgroup_version=hierarchy.version if hierarchy else 2,
         limits_everybody=None if top is None or top.is_plain else top,
-        memcgs=tuple(hierarchy.read(path) for path in paths) if hierarchy else (),
+        memcgs=tuple(hierarchy.read(path) if hierarchy else HostMemcg(path) for path in paths),
         processes=tuple(sorted(processes, key=lambda process: process.order)),
         mm_groups=tuple(tuple(group) for group in groups if len(group) > 1),
         compared=frozenset(pid for group in groups for pid in group),
@@ -144,9 +144,12 @@ def _swap_areas(proc: Path) -> tuple[SwapArea, ...]:
 
 def _sysctls(proc: Path) -> dict[str, int]:
     """Return those of vm/; the others are of no interest to an OOM."""
-    values = {}
+    values: dict[str, int] = {}
     for name, sysctl in SYSCTLS.items():
         text = _text(proc, f"sys/{name}") if name.startswith("vm/") else ""
         if text.removeprefix("-").isdecimal() and sysctl.low <= int(text) <= sysctl.high:
             values[name] = int(text)
+    # The form of the limit that is not in force reads 0, and writing it would put it in force.
+    if values.get("vm/overcommit_kbytes"):
+        values.pop("vm/overcommit_ratio", None)
     return values
