@@ -2,7 +2,7 @@
 """From the sizes that the host shows to those that the OOM killer of the host has read.
 
 Since 6.2 they are not the same: the OOM killer leaves out what the CPUs have not handed in yet,
-in either direction, and /proc/<pid>/status adds it (since 6.16).  The score that the host shows
+in either direction, and /proc/<pid>/status of newer ones adds it.  The score that the host shows
 tells in which range the OOM killer's number lies.
 """
 
@@ -24,9 +24,9 @@ def fitted_sizes(
 ) -> MemorySizes:
     """Return the sizes of a process with which it has the score that the host showed.
 
-    What is too little goes to the page tables, which are counted to the page; what is too much
-    is taken from the kinds of memory, the largest first.  Nothing is changed when more is
-    amiss than the CPUs can hold back: then something else is at work.
+    What is too much is taken from the kinds of memory, the largest first, and what is then too
+    little goes to the page tables, which are counted to the page.  Nothing is changed when more
+    is amiss than the CPUs can hold back: then something else is at work.
     """
     sizes = process.sizes
     if not process.score_stood_still:
@@ -42,10 +42,10 @@ def fitted_sizes(
     behind = bisect_right(possible, process.oom_score, key=score)
     if first == behind:
         return sizes
-    amiss = min(max(counted, possible[first]), possible[behind - 1]) - counted
-    if amiss >= 0:
-        return replace(sizes, pte_pages=sizes.pte_pages + amiss)
-    return _reduced(sizes, -amiss, batch=rss_batch_pages(cpus))
+    target = min(max(counted, possible[first]), possible[behind - 1])
+    sizes = _reduced(sizes, counted - target, rss_batch_pages(cpus))
+    missing = target - counted_pages(profile, sizes, cpus)
+    return replace(sizes, pte_pages=max(sizes.pte_pages + missing, 0))
 
 
 def held_back_pages(profile: Profile, cpus: int) -> int:
@@ -56,13 +56,11 @@ def held_back_pages(profile: Profile, cpus: int) -> int:
     return len(_KINDS) * cpus * rss_batch_pages(cpus) if profile.rss_in_batches else 0
 
 
-def _reduced(sizes: MemorySizes, pages: int, *, batch: int) -> MemorySizes:
-    """Take away at least so many pages, as the OOM killer counts them."""
+def _reduced(sizes: MemorySizes, pages: int, batch: int) -> MemorySizes:
+    """Take away at least so many pages, as the OOM killer counts them: in whole batches."""
     for kind in sorted(_KINDS, key=lambda kind: -getattr(sizes, kind)):
         held = getattr(sizes, kind)
-        taken = min(held, -(-pages // batch) * batch)
+        taken = min(held, -(-max(pages, 0) // batch) * batch)
         sizes = replace(sizes, **{kind: held - taken})
-        pages -= taken
-        if pages <= 0:
-            break
+        pages -= taken // batch * batch
     return replace(sizes, mlocked_pages=min(sizes.mlocked_pages, sizes.anon_pages))
