@@ -67,7 +67,7 @@ def snapshot_text(host: Host, redaction: Plain) -> str:
 
 def _head(snapshot: Snapshot, data: dict[str, Any]) -> Iterator[str]:
     host = snapshot.host
-    if redacted := snapshot.redaction.hides_command_lines:
+    if snapshot.redaction.hides_command_lines:
         yield "A host; names, paths and command lines are redacted."
     else:
         yield f"{host.hostname.splitlines()[0]}, Linux {host.release}"
@@ -88,11 +88,8 @@ def _head(snapshot: Snapshot, data: dict[str, Any]) -> Iterator[str]:
         for pid, given in snapshot.pids.items():
             if pid != given:
                 yield f"pid {pid} is {given} here."
-    if data["machine"].get("oversubscribed"):
+    if snapshot.is_oversubscribed:
         yield "Pages that several share count for each: the sizes exceed the machine."
-    for area in host.swap_areas:
-        name = "" if redacted else f" {area.name.strip()}"
-        yield f"swap{name}: {area.size_kb} kB, priority {area.priority}"
 
 
 def _scores(snapshot: Snapshot, data: dict[str, Any]) -> Iterator[str]:

@@ -14,10 +14,10 @@ import psutil
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.profile import Version
 from fakeproc.kernel.sysctl import SYSCTLS
-from fakeproc.kernel.task import PAGE_BYTES
+from fakeproc.kernel.task import PAGE_KIB
 from fakeproc.snapshot.cgroups import HostMemcg, find_hierarchy, with_ancestors
 from fakeproc.snapshot.kcmp import group_by_mm
-from fakeproc.snapshot.process import HostProcess, read_process
+from fakeproc.snapshot.process import HostProcess, read_pairs, read_process
 
 KTHREADD_PID = 2
 
@@ -27,8 +27,22 @@ class SwapArea:
     """A line of /proc/swaps."""
 
     name: str
-    size_kb: int
+    size_pages: int
     priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostMemory:
+    """What /proc/meminfo says."""
+
+    ram_pages: int
+    free_pages: int = 0
+    cache_pages: int = 0
+    """Page cache, mapped or not; without shared memory, which swap backs."""
+    dirty_pages: int = 0
+    slab_pages: int = 0
+    slab_reclaimable_pages: int = 0
+    swap_pages: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +53,7 @@ class Host:
     release: str
     uptime_s: int
     cpus: int
-    ram_pages: int
-    swap_pages: int
+    memory: HostMemory
     swap_areas: tuple[SwapArea, ...]
     sysctls: dict[str, int]
     """By the names of `SYSCTLS`, as far as they could be read and can be had."""
@@ -95,8 +108,7 @@ def read_host() -> Host:
         release=_text(proc, "sys/kernel/osrelease"),
         uptime_s=int(float(_text(proc, "uptime").split()[0])),
         cpus=psutil.cpu_count() or 1,
-        ram_pages=psutil.virtual_memory().total // PAGE_BYTES,
-        swap_pages=psutil.swap_memory().total // PAGE_BYTES,
+        memory=read_memory(proc),
         swap_areas=_swap_areas(proc),
         sysctls=_sysctls(proc),
         cgroup_version=hierarchy.version if hierarchy else 2,
@@ -106,6 +118,24 @@ def read_host() -> Host:
         mm_groups=tuple(tuple(group) for group in groups if len(group) > 1),
         compared=frozenset(pid for group in groups for pid in group),
         unreadable=unreadable,
+    )
+
+
+def read_memory(proc: Path) -> HostMemory:
+    """Read the sizes of the host."""
+    pairs = read_pairs(proc / "meminfo")
+
+    def pages(name: str) -> int:
+        return int(pairs[name].split()[0]) // PAGE_KIB
+
+    return HostMemory(
+        ram_pages=pages("MemTotal"),
+        free_pages=pages("MemFree"),
+        cache_pages=max(pages("Buffers") + pages("Cached") - pages("Shmem"), 0),
+        dirty_pages=pages("Dirty") + pages("Writeback"),
+        slab_pages=pages("Slab"),
+        slab_reclaimable_pages=pages("SReclaimable"),
+        swap_pages=pages("SwapTotal"),
     )
 
 
@@ -139,7 +169,7 @@ def _text(proc: Path, name: str) -> str:
 
 def _swap_areas(proc: Path) -> tuple[SwapArea, ...]:
     rows = (line.rsplit(maxsplit=4) for line in _text(proc, "swaps").splitlines()[1:])
-    return tuple(SwapArea(row[0], int(row[2]), int(row[4])) for row in rows)
+    return tuple(SwapArea(row[0].strip(), int(row[2]) // PAGE_KIB, int(row[4])) for row in rows)
 
 
 def _sysctls(proc: Path) -> dict[str, int]:

@@ -65,7 +65,7 @@ def read_process(proc: Path, pid: int, memory_controller: str) -> HostProcess:
     folder = proc / str(pid)
     for _ in range(_MOST_TRIES):
         score_before = _number(folder / "oom_score")
-        status = _pairs(folder / "status")
+        status = read_pairs(folder / "status")
         stat = _stat(folder)
         tids = sorted(int(task.name) for task in (folder / "task").iterdir())
         mm_tid, memory = _memory_status(folder, tids, status)
@@ -102,6 +102,13 @@ def printable(data: bytes) -> str:
     return data.decode(errors="backslashreplace")
 
 
+def read_pairs(file: Path) -> dict[str, str]:
+    """Return the fields of a file with a ``Name: value`` in each line."""
+    lines = file.read_text(errors="backslashreplace").splitlines()
+    pairs = (line.partition(":") for line in lines)
+    return {name: value.strip() for name, _, value in pairs}
+
+
 def _number(file: Path) -> int:
     return int(file.read_bytes())
 
@@ -120,12 +127,6 @@ def _stat(folder: Path) -> list[bytes]:
     return (folder / "stat").read_bytes().rpartition(b")")[2].split()
 
 
-def _pairs(file: Path) -> dict[str, str]:
-    lines = file.read_text(errors="backslashreplace").splitlines()
-    pairs = (line.partition(":") for line in lines)
-    return {name: value.strip() for name, _, value in pairs}
-
-
 def _thread(folder: Path, tid: int) -> HostThread:
     return HostThread(tid, _name(folder / "task" / str(tid)))
 
@@ -138,7 +139,7 @@ def _memory_status(
     if "VmSize" in leader:
         return pid, leader
     for tid in tids:
-        if tid != pid and "VmSize" in (status := _pairs(folder / "task" / str(tid) / "status")):
+        if tid != pid and "VmSize" in (status := read_pairs(folder / "task" / str(tid) / "status")):
             return tid, status
     return None, leader
 

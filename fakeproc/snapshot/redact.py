@@ -21,6 +21,10 @@ class Plain:
         """Return what stands for the path of a cgroup."""
         return path
 
+    def swap_area(self, name: str, number: int) -> str:
+        """Return what stands for the file or device of a swap area."""
+        return name
+
 
 class Redacted(Plain):
     """Gives each name a pseudonym, the same wherever it stands."""
@@ -47,3 +51,7 @@ class Redacted(Plain):
             if part
         )
         return "/" + "/".join(parts)
+
+    def swap_area(self, name: str, number: int) -> str:
+        """Return ``swap-N``."""
+        return f"swap-{number}"

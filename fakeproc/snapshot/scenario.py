@@ -16,7 +16,6 @@ from fakeproc.kernel.badness import (
     points_for,
     presented,
 )
-from fakeproc.kernel.machine import Hardware
 from fakeproc.kernel.profile import AnyKernelConfig, Profile, nearest_name
 from fakeproc.kernel.task import PAGE_KIB, MemorySizes, State
 from fakeproc.snapshot.cgroups import HostMemcg
@@ -63,7 +62,7 @@ class Snapshot:
     @cached_property
     def totalpages(self) -> int:
         """What the scores are thousandths of."""
-        return self.host.ram_pages + self.host.swap_pages
+        return self.host.memory.ram_pages + self.host.memory.swap_pages
 
     @cached_property
     def by_pid(self) -> dict[int, HostProcess]:
@@ -171,42 +170,77 @@ class Snapshot:
 
     def data(self) -> dict[str, Any]:
         """Return the scenario."""
-        tables = list(self._processes())
-        machine: dict[str, Any] = {
-            "kernel": self.kernel,
-            "ram": _size(self.host.ram_pages),
-            "swap": _size(self.host.swap_pages),
-            "cpus": min(self.host.cpus, _MOST_CPUS),
-            "hostname": self.redaction.hostname(self.host.hostname),
-            "cgroup_version": self.host.cgroup_version,
-            "uptime_s": self.host.uptime_s,
-        }
-        if self._is_oversubscribed():
-            machine["oversubscribed"] = True
         sysctls: dict[str, dict[str, int]] = {}
         for name, value in self.host.sysctls.items():
             folder, _, file = name.partition("/")
             sysctls.setdefault(folder, {})[file] = value
+        swap_areas = list(self._swap_areas())
         return {
             "version": 1,
-            "machine": machine,
+            "machine": self._machine(),
             "sysctl": sysctls,
+            **({"swap": swap_areas} if swap_areas else {}),
             "memcg": list(self._memcgs()),
-            "process": tables,
+            "process": list(self._processes()),
         }
 
-    def _is_oversubscribed(self) -> bool:
+    def _machine(self) -> dict[str, Any]:
+        host = self.host
+        table: dict[str, Any] = {
+            "kernel": self.kernel,
+            "ram": _size(host.memory.ram_pages),
+            "cpus": min(host.cpus, _MOST_CPUS),
+            "hostname": self.redaction.hostname(host.hostname),
+            "cgroup_version": host.cgroup_version,
+            "uptime_s": host.uptime_s,
+        }
+        if not host.swap_areas:
+            table["swap"] = _size(host.memory.swap_pages)
+        if self.is_oversubscribed:
+            return {**table, "oversubscribed": True}
+        return {**table, **self._kernels_share()}
+
+    def _kernels_share(self) -> dict[str, Any]:
+        """Return slab and page cache; the cache that is mapped the processes have.
+
+        As much is left free as on the host, or more: it counts a page once that several map.
+        """
+        memory = self.host.memory
+        rest = memory.ram_pages - memory.free_pages - memory.slab_pages - self._used.ram_pages
+        cache = max(min(memory.cache_pages, rest), 0)
+        dirty = min(memory.dirty_pages, cache)
+        return {
+            "cache": _size(cache - dirty),
+            "cache_dirty": _size(dirty),
+            "slab": _size(memory.slab_pages),
+            "slab_reclaimable": _size(memory.slab_reclaimable_pages),
+        }
+
+    @cached_property
+    def is_oversubscribed(self) -> bool:
         """Say whether shared pages, which each process counts, add up to more than there is."""
-        hardware = Hardware(self.host.ram_pages, self.host.swap_pages)
-        used = MemorySizes()
-        for process in self.host.processes:
-            if self._owner(process) is None:
-                used += process.sizes
-        # What is added to fit the scores, and what dying tasks held, is well within a tenth.
+        memory, used = self.host.memory, self._used
         return (
-            used.ram_pages + hardware.slab_pages > self.host.ram_pages * 9 // 10
-            or used.swap_entries > self.host.swap_pages
+            used.ram_pages + memory.slab_pages > memory.ram_pages * 9 // 10
+            or used.swap_entries > memory.swap_pages
         )
+
+    @cached_property
+    def _used(self) -> MemorySizes:
+        """The sum over all mms."""
+        owners = (p for p in self.host.processes if self._owner(p) is None)
+        return sum(map(self.fitted, owners), MemorySizes())
+
+    def _swap_areas(self) -> Iterator[dict[str, Any]]:
+        for number, area in enumerate(self.host.swap_areas, 1):
+            table: dict[str, Any] = {
+                "name": self.redaction.swap_area(area.name, number),
+                "size": _size(area.size_pages),
+            }
+            # Those below 0 the kernel gives itself, by the order in which areas are switched on.
+            if area.priority >= 0:
+                table["priority"] = area.priority
+            yield table
 
     def _memcgs(self) -> Iterator[dict[str, Any]]:
         top = self.host.limits_everybody
@@ -253,7 +287,8 @@ class Snapshot:
             **self._mm(process, parent),
             **self._standing(process),
         }
-        state = _STATES.get(process.state)
+        # One that is about to exit gives up its mm before it is a zombie.
+        state = "Z" if process.mm_tid is None else _STATES.get(process.state)
         # Who waits for a child in vfork sleeps so by itself.
         waits = process.state == State.DISK_SLEEP and process.pid in self._vfork_parents
         if state is not None and not waits:

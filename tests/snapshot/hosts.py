@@ -9,7 +9,7 @@ from fakeproc.kernel.machine import Machine, sizes_for
 from fakeproc.kernel.task import Credentials, MemorySizes, Process
 from fakeproc.scenario import build
 from fakeproc.snapshot.cgroups import HostMemcg, with_ancestors
-from fakeproc.snapshot.host import Host
+from fakeproc.snapshot.host import Host, HostMemory
 from fakeproc.snapshot.process import HostProcess
 from fakeproc.snapshot.redact import Plain
 from fakeproc.snapshot.scenario import Snapshot
@@ -43,11 +43,14 @@ def host_process(pid: int, name: str = "p", parent: int = 1, **changes: Any) -> 
 
 def zombie(pid: int, parent: int = 1, **changes: Any) -> HostProcess:
     """Return one that has exited."""
-    return host_process(
-        pid, "gone", parent, state="Z", mm_tid=None, sizes=MemorySizes(), oom_score=0, **changes
-    )
+    exited = {"state": "Z", "mm_tid": None, "sizes": MemorySizes(), "oom_score": 0}
+    return host_process(pid, "gone", parent, **{**exited, **changes})
 
 
+MEMORY = HostMemory(
+    ram_pages=2**21, free_pages=2**20, cache_pages=2**19, dirty_pages=2**10,
+    slab_pages=2**15, slab_reclaimable_pages=2**14, swap_pages=2**18,
+)  # fmt: skip
 INIT = host_process(1, "init", 0, oom_score=0)
 KTHREADD = host_process(
     2, "kthreadd", 0, is_kthread=True, mm_tid=None, sizes=MemorySizes(), oom_score=0
@@ -63,8 +66,7 @@ def host(*processes: HostProcess, release: str = "6.18.1", **changes: Any) -> Ho
         "release": release,
         "uptime_s": 60,
         "cpus": 2,
-        "ram_pages": 2**21,
-        "swap_pages": 2**18,
+        "memory": MEMORY,
         "swap_areas": (),
         "sysctls": {},
         "cgroup_version": 1,

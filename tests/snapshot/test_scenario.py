@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,15 @@ from fakeproc.snapshot.command import snapshot_text, subtree
 from fakeproc.snapshot.host import SwapArea
 from fakeproc.snapshot.process import HostThread, printable
 from fakeproc.snapshot.redact import Plain, Redacted
-from tests.snapshot.hosts import NOTHING_SHOWN, host, host_process, mounted, only, zombie
+from tests.snapshot.hosts import (
+    MEMORY,
+    NOTHING_SHOWN,
+    host,
+    host_process,
+    mounted,
+    only,
+    zombie,
+)
 
 LARGE = sizes_for(anon_pages=2**20)
 LARGE_SCORE = 963
@@ -43,6 +52,31 @@ def test_the_machine_is_the_host() -> None:
 )
 def test_the_rules_are_those_of_the_release(release: str, version: tuple[int, int]) -> None:
     assert mounted(host(release=release)).profile.version == version
+
+
+@pytest.mark.parametrize("anon_pages", [2**18, 2**19])
+def test_memory_is_shared_out_as_on_the_host(anon_pages: int) -> None:
+    """What is free there is free here, as long as the cache is not larger than there."""
+    web = host_process(30, "web", sizes=sizes_for(anon_pages=anon_pages), score_stood_still=False)
+    memory = mounted(host(web)).memory
+    assert (memory.slab_reclaimable_pages, memory.slab_unreclaimable_pages) == (2**14, 2**14)
+    assert memory.cache_dirty_pages == 2**10
+    if anon_pages == 2**18:
+        assert memory.cache_pages == 2**19
+        assert memory.free_pages > 2**20
+    else:
+        assert memory.cache_pages < 2**19
+        assert memory.free_pages == 2**20
+
+
+def test_swap_areas() -> None:
+    areas = (SwapArea("/dev/sda2", 2**17, -2), SwapArea("/swap file", 2**16, 5))
+    machine = mounted(host(swap_areas=areas, memory=replace(MEMORY, swap_pages=3 * 2**16)))
+    assert machine.hardware.swap_pages == 3 * 2**16
+    assert [(area.name, area.priority) for area in machine.memory.swap_areas] == [
+        ("/dev/sda2", -2),
+        ("/swap file", 5),
+    ]
 
 
 def test_more_in_the_processes_than_there_is() -> None:
@@ -136,6 +170,12 @@ def test_kernel_threads() -> None:
 )
 def test_states(letter: str, state: State) -> None:
     assert only(mounted(host(host_process(30, "a", state=letter))), "a").leader.state is state
+
+
+def test_one_without_an_mm_is_as_good_as_a_zombie() -> None:
+    """It is on its way out, and still says R."""
+    machine = mounted(host(zombie(30, state="R")))
+    assert machine.process(30).is_zombie
 
 
 def test_a_zombie_and_a_leader_that_has_exited() -> None:
@@ -257,7 +297,8 @@ def text_loads_as(text: str, folder: Path) -> list[str]:
 def test_names_and_command_lines_of_any_bytes_load(name: bytes, words: list[bytes]) -> None:
     comm = printable(name.split(b"\0")[0])
     cmdline = tuple(printable(word.split(b"\0")[0]) for word in words)
-    process = host_process(30, comm, cmdline=cmdline, memcg_path=f"/{comm}")
+    path = "/" + comm.replace("/", "-")
+    process = host_process(30, comm, cmdline=cmdline, memcg_path=path)
     machine = mounted(host(process))
     found = machine.process(30)
     assert found.comm == truncate_comm(comm or "?")
@@ -283,7 +324,7 @@ def test_redacted_there_is_no_name_left(tmp_path: Path) -> None:
         host_process(33, "secret"),
         hostname="secret",
         release="6.18.0-secret",
-        swap_areas=(SwapArea("/secret", 100, -2),),
+        swap_areas=(SwapArea("/secret", 100, -2),), memory=MEMORY,
         memcgs=(HostMemcg("/secret/secret", 2000),),
     )  # fmt: skip
     text = snapshot_text(secret, Redacted())
@@ -304,7 +345,6 @@ def test_the_head_says_what_is_not_known() -> None:
             host_process(33, "d", oom_score=NOTHING_SHOWN + 5, score_stood_still=False),
             compared=frozenset({1, 30, 31}),
             unreadable=3,
-            swap_areas=(SwapArea("/swap file", 1000, -2),),
         ),
         Plain(),
     )
@@ -312,7 +352,6 @@ def test_the_head_says_what_is_not_known() -> None:
     assert "# 3 processes of others may not be read; they are left out." in head
     assert "# oom_score: as on the host for 5 processes, by more for 1." in head
     assert "# The score of 1 processes moved while it was read." in head
-    assert "# swap /swap file: 1000 kB, priority -2" in head
     assert "# Without a score, so taken to be hidden from the OOM killer: 30." in head
     assert any(line.startswith("# 2 processes have the sizes of another one") for line in head)
 
