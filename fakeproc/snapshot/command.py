@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +12,17 @@ from typing import Any
 
 from fakeproc.kernel.errors import Refused
 from fakeproc.scenario import build
+from fakeproc.scenario.load import Misplaced
 from fakeproc.snapshot.host import Host, read_host
 from fakeproc.snapshot.redact import Plain, Redacted
 from fakeproc.snapshot.scenario import Snapshot
+from fakeproc.snapshot.structure import Structure
 from fakeproc.toml import dump_scenario
 
 TOLERANCE = 1
 """By how much a score may differ from the host's: one may move while it is read."""
+
+_MOST_TRIES = 3
 
 
 def write_snapshot(out: Path | None, *, redact: bool, pid: int | None = None) -> None:
@@ -27,10 +30,7 @@ def write_snapshot(out: Path | None, *, redact: bool, pid: int | None = None) ->
 
     `Refused` says why it cannot be taken or written; ESRCH for a pid that is not there.
     """
-    host = read_host()
-    if pid is not None:
-        host = subtree(host, pid)
-    text = snapshot_text(host, Redacted() if redact else Plain())
+    text = _take(redact=redact, pid=pid)
     if out is None:
         sys.stdout.write(text)
         return
@@ -40,11 +40,25 @@ def write_snapshot(out: Path | None, *, redact: bool, pid: int | None = None) ->
         raise Refused(errno.EINVAL, f"{out}: cannot be written: {error.strerror}.") from None
 
 
+def _take(*, redact: bool, pid: int | None) -> str:
+    """Return the text; what was read of a host in motion may not go together: then again."""
+    for tries_left in reversed(range(_MOST_TRIES)):
+        host = read_host()
+        if pid is not None:
+            host = subtree(host, pid)
+        try:
+            return snapshot_text(host, Redacted() if redact else Plain())
+        except Misplaced:
+            if not tries_left:
+                raise
+    raise AssertionError("there is at least one try")
+
+
 def subtree(host: Host, pid: int) -> Host:
-    """Return a host of which only a process and those below it are left."""
+    """Return a host of which only a process and those below it are left; ESRCH without one."""
     wanted = {pid}
     tree = []
-    for process in Snapshot(host, Plain()).in_order():
+    for process in Structure(host).in_order():
         if process.pid in wanted or process.parent_pid in wanted:
             wanted.add(process.pid)
             tree.append(process)
@@ -59,72 +73,72 @@ def subtree(host: Host, pid: int) -> Host:
 
 
 def snapshot_text(host: Host, redaction: Plain) -> str:
-    """Return the scenario; its head says what was found, what was guessed and what is missing."""
-    snapshot = Snapshot(host, redaction)
-    data = snapshot.data()
-    return dump_scenario(data, list(_head(snapshot, data)))
+    """Return the scenario; its head says what was found, what was guessed and what is missing.
+
+    `Misplaced` when it does not load.
+    """
+    structure = Structure(host)
+    data = Snapshot(structure, redaction).data()
+    head = [
+        *_found(structure, redaction),
+        *_scores(structure, data),
+        *_guessed(structure),
+    ]
+    return dump_scenario(data, head)
 
 
-def _head(snapshot: Snapshot, data: dict[str, Any]) -> Iterator[str]:
-    host = snapshot.host
-    if snapshot.redaction.hides_command_lines:
-        yield "A host; names, paths and command lines are redacted."
-    else:
-        yield f"{host.hostname.splitlines()[0]}, Linux {host.release}"
+def _found(structure: Structure, redaction: Plain) -> Iterator[str]:
+    host = structure.host
+    release = structure.kernel if redaction.hides_command_lines else host.release
     threads = sum(1 + len(process.threads) for process in host.processes)
-    yield f"{len(host.processes)} processes, {threads} threads; taken {host.uptime_s} s after boot."
-    if snapshot.kernel != ".".join(map(str, host.version)):
-        yield f"The kernel is older than any that is mounted: {snapshot.kernel} stands for it."
+    yield f"A host with Linux {release}, {host.uptime_s} s after boot."
+    yield f"processes: {len(host.processes)}; their threads: {threads}"
+    if structure.kernel != ".".join(map(str, host.version)):
+        yield f"The kernel is older than any that is mounted: {structure.kernel} stands for it."
     if host.unreadable:
-        yield f"{host.unreadable} processes of others may not be read; they are left out."
-    yield from _scores(snapshot, data)
-    yield from _sharing(snapshot)
-    yield (
-        "The least oom_score_adj that each may have unprivileged is shown nowhere: "
-        "it is taken to be the present one."
-    )
+        yield f"left out, since their files may not be read: {host.unreadable}"
+    if host.mm_groups:
+        sharers = sum(map(len, host.mm_groups))
+        yield f"mms with several processes (kcmp): {len(host.mm_groups)}; on them: {sharers}"
     if not host.sees_init:
-        yield "Init is not in sight (a pid namespace, or hidepid): pid 1 is another one here."
-        for pid, given in snapshot.pids.items():
+        yield "Init is not in sight (a pid namespace, or hidepid)."
+        for pid, given in structure.pids.items():
             if pid != given:
                 yield f"pid {pid} is {given} here."
-    if snapshot.is_oversubscribed:
-        yield "Pages that several share count for each: the sizes exceed the machine."
 
 
-def _scores(snapshot: Snapshot, data: dict[str, Any]) -> Iterator[str]:
+def _scores(structure: Structure, data: dict[str, Any]) -> Iterator[str]:
     """Say how near the scores of the scenario are to those of the host."""
     machine = build(data)
-    off: Counter[int] = Counter()
-    for process in snapshot.host.processes:
-        simulated = machine.processes[snapshot.pids[process.pid]]
-        off[abs(machine.oom_score(simulated) - process.oom_score)] += 1
-    far = sum(count for distance, count in off.items() if distance > TOLERANCE)
-    near = sum(count for distance, count in off.items() if 0 < distance <= TOLERANCE)
-    line = f"oom_score: as on the host for {off[0]} processes"
-    if near:
-        line += f", off by {TOLERANCE} for {near}"
-    if far:
-        line += f", by more for {far}"
-    yield line + "."
-    moved = sum(not process.score_stood_still for process in snapshot.host.processes)
+    pids, processes = structure.pids, structure.host.processes
+    off = [
+        abs(machine.oom_score(machine.processes[pids[process.pid]]) - process.oom_score)
+        for process in processes
+    ]
+    near = sum(0 < distance <= TOLERANCE for distance in off)
+    far = sum(distance > TOLERANCE for distance in off)
+    yield f"oom_score as on the host: {off.count(0)}; off by {TOLERANCE}: {near}; by more: {far}"
+    moved = sum(not process.score_stood_still for process in processes)
     if moved:
-        yield f"The score of {moved} processes moved while it was read."
+        yield f"scores that moved while they were read: {moved}"
 
 
-def _sharing(snapshot: Snapshot) -> Iterator[str]:
-    host = snapshot.host
-    sharers = sum(map(len, host.mm_groups))
-    if sharers:
-        yield f"{sharers} processes share an mm with others (kcmp): {len(host.mm_groups)} mms."
+def _guessed(structure: Structure) -> Iterator[str]:
+    host = structure.host
     if host.uncompared_lookalikes:
         yield (
-            f"{host.uncompared_lookalikes} processes have the sizes of another one and may share "
-            "its mm: that could not be compared, and is taken not to be so."
+            "just as large as others, so perhaps on their mms, which could not be compared: "
+            f"{host.uncompared_lookalikes}"
         )
-    if snapshot.vforked:
-        pids = ", ".join(str(snapshot.pids[pid]) for pid in sorted(snapshot.vforked))
-        yield f"Taken to be in vfork, which the kernel shows to nobody: {pids}."
-    if snapshot.hidden:
-        pids = ", ".join(str(snapshot.pids[pid]) for pid in sorted(snapshot.hidden))
-        yield f"Without a score, so taken to be hidden from the OOM killer: {pids}."
+    if structure.vforked:
+        yield f"taken to be in vfork, which shows nowhere: {_pids(structure, structure.vforked)}"
+    if structure.hidden:
+        hidden = _pids(structure, structure.hidden)
+        yield f"without a score, so taken to be hidden from the OOM killer: {hidden}"
+    yield "The least oom_score_adj of each shows nowhere: it is taken to be the present one."
+    if structure.is_oversubscribed:
+        yield "Pages that several map count for each: the sizes exceed the machine."
+
+
+def _pids(structure: Structure, pids: frozenset[int]) -> str:
+    return ", ".join(str(structure.pids[pid]) for pid in sorted(pids))

@@ -17,7 +17,7 @@ from fakeproc.kernel.sysctl import SYSCTLS
 from fakeproc.kernel.task import PAGE_KIB
 from fakeproc.snapshot.cgroups import HostMemcg, find_hierarchy, with_ancestors
 from fakeproc.snapshot.kcmp import group_by_mm
-from fakeproc.snapshot.process import HostProcess, read_pairs, read_process
+from fakeproc.snapshot.process import HostProcess, read_pairs, read_process, settled
 
 KTHREADD_PID = 2
 
@@ -98,11 +98,13 @@ def read_host() -> Host:
     proc = Path(psutil.PROCFS_PATH)
     _require_real(proc)
     hierarchy = find_hierarchy(proc)
-    processes, unreadable = _read_processes(proc, hierarchy.controller if hierarchy else "memory")
+    read, unreadable = _read_processes(proc, hierarchy.controller if hierarchy else "memory")
+    processes = [settled(proc, process) for process in read]
     pid_of = {p.mm_tid: p.pid for p in processes if p.mm_tid is not None}
     groups = [[pid_of[tid] for tid in group] for group in group_by_mm(list(pid_of))]
     paths = with_ancestors({process.memcg_path for process in processes})
-    top = hierarchy.read("/") if hierarchy else None
+    # Elsewhere its group is one of the paths.
+    top = hierarchy.read("/") if hierarchy and hierarchy.root == "/" else None
     return Host(
         hostname=_text(proc, "sys/kernel/hostname") or "host",
         release=_text(proc, "sys/kernel/osrelease"),

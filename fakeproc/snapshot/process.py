@@ -8,10 +8,10 @@ kinds of memory nor capabilities, and nothing of the OOM killer.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fakeproc.kernel.task import PAGE_KIB, Credentials, MemorySizes
+from fakeproc.kernel.task import PAGE_KIB, Credentials, MemorySizes, State
 
 _PF_KTHREAD = 0x00200000
 _MOST_TRIES = 3
@@ -97,6 +97,17 @@ def read_process(proc: Path, pid: int, memory_controller: str) -> HostProcess:
     )
 
 
+def settled(proc: Path, process: HostProcess) -> HostProcess:
+    """Look a second time at one in uninterruptible sleep, which seldom lasts: is it stuck?"""
+    if process.state != State.DISK_SLEEP:
+        return process
+    try:
+        state = _stat(proc / str(process.pid))[0].decode()
+    except OSError:
+        return process
+    return process if state == process.state else replace(process, state=State.SLEEPING)
+
+
 def printable(data: bytes) -> str:
     """Return bytes as text; what is no UTF-8 stands there as ``\\xff``, since TOML is text."""
     return data.decode(errors="backslashreplace")
@@ -170,6 +181,7 @@ def _sizes(folder: Path, status: Mapping[str, str]) -> MemorySizes:
 def _memcg_path(folder: Path, controller: str) -> str:
     for line in (folder / "cgroup").read_bytes().splitlines():
         _, controllers, path = line.split(b":", 2)
-        if controller.encode() in controllers.split(b","):
+        # One that begins so lies above the root of this cgroup namespace.
+        if controller.encode() in controllers.split(b",") and not path.startswith(b"/../"):
             return printable(path.removesuffix(b" (deleted)"))
     return "/"

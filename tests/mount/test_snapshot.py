@@ -194,7 +194,7 @@ def test_a_child_in_vfork_is_told_by_its_score(tmp_path: Path) -> None:
         data = take(tmp_path / "host.toml")
     assert by_pid(data)[child]["vfork"] is True
     head = (tmp_path / "host.toml").read_text().partition("\nversion")[0]
-    assert f"vfork, which the kernel shows to nobody: {child}." in head
+    assert f"# taken to be in vfork, which shows nowhere: {child}\n" in head
 
 
 def test_names_of_all_kinds_load(mount: Callable[..., Mounted], tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_an_ordinary_user_sees_the_scores_and_cannot_compare(
     (tmp_path / "host.toml").write_text(text)
     processes = by_pid(tomllib.loads(text))
     assert "vm" not in processes[sharer]
-    assert "processes have the sizes of another one and may share its mm" in text
+    assert "so perhaps on their mms, which could not be compared" in text
     mounted = mount("--scenario", os.fspath(tmp_path / "host.toml"))
     assert agree(mounted, scores) > 2
 
@@ -257,7 +257,7 @@ def test_what_may_not_be_read_is_counted() -> None:
     require_root()
     hidden = 'mount -t proc -o hidepid=1 proc /proc && exec "$0" "$@"'
     text = as_nobody("unshare", "--mount", "sh", "-c", hidden)
-    assert "processes of others may not be read; they are left out." in text
+    assert "# left out, since their files may not be read: " in text
     assert len(tomllib.loads(text)["process"]) == 1
 
 
@@ -269,7 +269,7 @@ def test_in_a_pid_namespace(tmp_path: Path) -> None:
     (process,) = tomllib.loads(path.read_text())["process"]
     assert process["pid"] == 3
     assert "# pid 1 is 3 here.\n" in path.read_text()
-    assert "# oom_score: as on the host for 1 processes.\n" in path.read_text()
+    assert "# oom_score as on the host: 1; off by 1: 0; by more: 0\n" in path.read_text()
 
 
 def test_a_tree_of_it(tmp_path: Path) -> None:

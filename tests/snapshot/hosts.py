@@ -13,6 +13,7 @@ from fakeproc.snapshot.host import Host, HostMemory
 from fakeproc.snapshot.process import HostProcess
 from fakeproc.snapshot.redact import Plain
 from fakeproc.snapshot.scenario import Snapshot
+from fakeproc.snapshot.structure import Structure
 
 NOTHING_SHOWN = 666
 """The score of a small process since 5.9."""
@@ -83,7 +84,7 @@ def host(*processes: HostProcess, release: str = "6.18.1", **changes: Any) -> Ho
 
 def mounted(of: Host, redaction: Plain | None = None) -> Machine:
     """Return the machine of a host's snapshot."""
-    return build(Snapshot(of, redaction or Plain()).data())
+    return build(Snapshot(Structure(of), redaction or Plain()).data())
 
 
 def only(machine: Machine, name: str) -> Process:
