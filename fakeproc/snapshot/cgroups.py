@@ -55,11 +55,11 @@ def find_hierarchy(proc: Path) -> Hierarchy | None:
     """Return where the memory controller is; None: it is mounted nowhere in sight."""
     found = None
     for fields, kind, options in _mounts(proc):
-        mountpoint = Path(_unescape(fields[4]))
+        mountpoint = Path(unescape(fields[4]))
         if kind == "cgroup" and "memory" in options:
-            return Hierarchy(1, mountpoint, _unescape(fields[3]))
+            return Hierarchy(1, mountpoint, unescape(fields[3]))
         if kind == "cgroup2" and "memory" in _read(mountpoint / "cgroup.controllers").split():
-            found = Hierarchy(2, mountpoint, _unescape(fields[3]))
+            found = Hierarchy(2, mountpoint, unescape(fields[3]))
     return found
 
 
@@ -69,18 +69,19 @@ def with_ancestors(paths: set[str]) -> list[str]:
     return sorted((paths | above) - {"/", "."})
 
 
+def unescape(field: str) -> str:
+    """Return a name of mountinfo or swaps as it is."""
+    for octal, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        field = field.replace(octal, character)
+    return field
+
+
 def _mounts(proc: Path) -> Iterator[tuple[list[str], str, list[str]]]:
     """Walk the mounts: the fields before the dash, the type, the options of the file system."""
     for line in (proc / "self" / "mountinfo").read_text(errors="surrogateescape").splitlines():
         before, _, after = line.partition(" - ")
         kind, _, options = after.split(" ", 2)
         yield before.split(" "), kind, options.split(",")
-
-
-def _unescape(field: str) -> str:
-    for octal, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        field = field.replace(octal, character)
-    return field
 
 
 def _version_1(folder: Path, path: str) -> HostMemcg:

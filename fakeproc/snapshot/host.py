@@ -15,7 +15,7 @@ from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.profile import Version
 from fakeproc.kernel.sysctl import SYSCTLS
 from fakeproc.kernel.task import PAGE_KIB
-from fakeproc.snapshot.cgroups import HostMemcg, find_hierarchy, with_ancestors
+from fakeproc.snapshot.cgroups import HostMemcg, find_hierarchy, unescape, with_ancestors
 from fakeproc.snapshot.kcmp import group_by_mm
 from fakeproc.snapshot.process import HostProcess, read_pairs, read_process, settled
 
@@ -171,7 +171,9 @@ def _text(proc: Path, name: str) -> str:
 
 def _swap_areas(proc: Path) -> tuple[SwapArea, ...]:
     rows = (line.rsplit(maxsplit=4) for line in _text(proc, "swaps").splitlines()[1:])
-    return tuple(SwapArea(row[0].strip(), int(row[2]) // PAGE_KIB, int(row[4])) for row in rows)
+    return tuple(
+        SwapArea(unescape(row[0].strip()), int(row[2]) // PAGE_KIB, int(row[4])) for row in rows
+    )
 
 
 def _sysctls(proc: Path) -> dict[str, int]:

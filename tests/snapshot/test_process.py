@@ -77,6 +77,11 @@ def test_version_2_names_the_group_in_the_line_without_controllers(tmp_path: Pat
     assert read_process(tmp_path, 50, "").memcg_path == "/c"
 
 
+def test_a_group_above_the_namespace_of_cgroups(tmp_path: Path) -> None:
+    write_process(tmp_path, cgroup="0::/../other\n")
+    assert read_process(tmp_path, 50, "").memcg_path == "/"
+
+
 def test_a_group_that_has_been_removed(tmp_path: Path) -> None:
     write_process(tmp_path, cgroup="0::/c (deleted)\n")
     assert read_process(tmp_path, 50, "").memcg_path == "/c"
