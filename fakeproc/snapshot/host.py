@@ -70,17 +70,14 @@ class Host:
     """The pids of those whose mms could be compared."""
     unreadable: int
     """The processes that are left out, since this user may read nothing of them."""
+    sees_init: bool
+    """Whether pid 1 is global init; in a pid namespace of its own it is not."""
 
     @property
     def version(self) -> Version:
         """The kernel's version."""
         found = re.match(r"(\d+)\.(\d+)", self.release)
         return (int(found[1]), int(found[2])) if found else (0, 0)
-
-    @property
-    def sees_init(self) -> bool:
-        """Say whether pid 1 is global init; in a pid namespace of its own it is not."""
-        return any(p.pid == KTHREADD_PID and p.is_kthread for p in self.processes)
 
     @property
     def uncompared_lookalikes(self) -> int:
@@ -120,6 +117,7 @@ def read_host() -> Host:
         mm_groups=tuple(tuple(group) for group in groups if len(group) > 1),
         compared=frozenset(pid for group in groups for pid in group),
         unreadable=unreadable,
+        sees_init=any(p.pid == KTHREADD_PID and p.is_kthread for p in processes),
     )
 
 

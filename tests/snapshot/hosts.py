@@ -77,6 +77,7 @@ def host(*processes: HostProcess, release: str = "6.18.1", **changes: Any) -> Ho
         "mm_groups": (),
         "compared": frozenset(process.pid for process in everybody),
         "unreadable": 0,
+        "sees_init": True,
         **changes,
     }
     return Host(**values)

@@ -116,13 +116,12 @@ def test_init_is_the_hosts() -> None:
 
 
 def test_in_a_pid_namespace_pid_1_is_an_ordinary_process() -> None:
-    inside = host()
     ordinary = (
         host_process(1, "entry", 0),
         host_process(2, "worker", 1),
         host_process(9, "other", 1, threads=(HostThread(12, "other"),)),
     )
-    inside = host(processes=ordinary)
+    inside = host(processes=ordinary, sees_init=False)
     machine = mounted(inside)
     entry, worker = only(machine, "entry"), only(machine, "worker")
     assert (entry.pid, worker.pid) == (13, 14)
@@ -371,5 +370,7 @@ def test_a_tree() -> None:
     assert tree.mm_groups == ((31, 32),)
     machine = mounted(tree)
     assert only(machine, "c").mm is only(machine, "b").mm
+    everybody = subtree(whole, 1)
+    assert mounted(everybody).init.comm == "init"
     with pytest.raises(Refused, match="--pid 77: there is no such process"):
         subtree(whole, 77)
