@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import errno
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from fakeproc.kernel import reclaim
@@ -29,7 +31,7 @@ STEP_NS = 100_000_000
 
 _NS_PER_S = 1_000_000_000
 
-_TOUCHED = 10
+_TOUCHED = 4
 """One page in so many of an address space is wanted in each step."""
 
 _MOST_FAULTS = STEP_NS // reclaim.DISK_NS
@@ -55,8 +57,8 @@ class Living:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._lives: dict[Process, _Life] = {}
-        self._counted = 0
         self._counted_ns = -1
+        """When it was last looked whether there are enough CPUs."""
 
     def behaviour_of(self, process: Process) -> Behaviour | None:
         """Return what a process does by itself; None: it sleeps."""
@@ -67,14 +69,9 @@ class Living:
         """Return the processes that have a behaviour, in the order in which they got it."""
         return [(process, life.behaviour) for process, life in self._lives.items()]
 
-    @property
-    def running(self) -> int:
-        """How many of them nothing but memory holds up, as of the first step of an instant."""
-        now_ns = self._machine.now_ns
-        if self._counted_ns != now_ns:
-            self._counted_ns = now_ns
-            self._counted = sum(p.leader.state is State.RUNNING for p in self._lives)
-        return self._counted
+    def running(self) -> Iterator[Process]:
+        """Walk those that nothing but memory holds up."""
+        return (process for process in self._lives if process.leader.state is State.RUNNING)
 
     def runs_on(self, mm: Mm | None) -> bool:
         """Say whether a process that uses its memory is on this mm."""
@@ -144,8 +141,12 @@ class Living:
 
     def _wait_for_a_cpu(self) -> None:
         """Tell of the time for which somebody waits, where more run than there are CPUs."""
-        if self.running > self._machine.hardware.cpus:
-            self._machine.stall("cpu", STEP_NS, full=False)
+        now_ns, cpus = self._machine.now_ns, self._machine.hardware.cpus
+        if self._counted_ns == now_ns:
+            return  # Everybody who takes a step now would say the same.
+        self._counted_ns = now_ns
+        if len(list(islice(self.running(), cpus + 1))) > cpus:
+            self._machine.stalls.tell("cpu", STEP_NS)
 
     def _use_memory(self, thread: Thread) -> int:
         """Touch a part of the address space; return how long what is in swap took (ns)."""
@@ -159,8 +160,7 @@ class Living:
         machine.memory.counters.workingset_refault += back
         read_ns = back * reclaim.DISK_NS
         if read_ns:
-            machine.stall("memory", room.stalled_ns + read_ns)
-            machine.stall("io", read_ns)
+            machine.stalls.wait(thread.process, read_ns, read_ns)
         return room.stalled_ns + read_ns
 
     def _act(self, thread: Thread, life: _Life) -> int:

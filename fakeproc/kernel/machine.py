@@ -12,7 +12,7 @@ import errno
 import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 
 from fakeproc.kernel import badness, capability, memcg_oom, oom, oom_adj, psi, reaper, zones
 from fakeproc.kernel.behaviour import Behaviour
@@ -29,6 +29,7 @@ from fakeproc.kernel.oom import OomRequest, Outcome, Verdict
 from fakeproc.kernel.profile import KernelConfig, Profile
 from fakeproc.kernel.ranking import Rankings
 from fakeproc.kernel.ratelimit import RateLimit
+from fakeproc.kernel.stalls import Stalls
 from fakeproc.kernel.sysctl import SysctlTable
 from fakeproc.kernel.task import (
     PAGE_BYTES,
@@ -179,6 +180,7 @@ class Machine:
         """The sum over all address spaces; `_charge` keeps it."""
         self.memory = Memory(self)
         self.living = Living(self)
+        self.stalls = Stalls(self)
         self._other_threads: dict[int, Thread] = {}
         """The threads that are no leaders, by tid."""
         self._first_pid = first_pid
@@ -489,17 +491,6 @@ class Machine:
     ) -> Allocation:
         """Let a task take memory as page faults do; see `Memory.allocate`."""
         return self.memory.allocate(thread, pages, kind)
-
-    def stall(self, resource: str, duration_ns: int, *, full: bool | None = None) -> None:
-        """Let a task wait from now on for so long; the pressure file knows when it is over.
-
-        It is a full stall if nobody else runs, unless told.
-        """
-        if full is None:
-            full = self.living.running <= 1
-        start_ns = self.now_ns
-        tell = partial(self.pressure[resource].stall, start_ns, duration_ns, full=full)
-        self.events.at(start_ns + duration_ns, tell)
 
     def behave(self, process: Process, behaviour: Behaviour | None) -> None:
         """Let a process do something by itself from now on; None: sleep.
@@ -997,6 +988,7 @@ class Machine:
         if survivor is None:
             self.set_oom_origin(process, False)
             self.living.forget(process)
+            self.stalls.forget(process)
         parent = process.real_parent
         if survivor is None and parent is not None and parent.process.ignores_sigchld:
             self.reap(process)

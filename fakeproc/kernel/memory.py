@@ -277,44 +277,41 @@ class Memory:
         part: as if no page fault in between could have gone on.
         """
         enough = pages if all_at_once else 1
-        stalled_ns = 0
+        reclaimed = reclaim.Reclaimed()
+        room, waited_ns = 0, 0
         while can_fault(thread):
-            room, group, waited_ns = self._room(thread, pages)
-            stalled_ns += waited_ns
-            if room >= enough:
-                return self._after_stall(Allocation(min(room, pages), stalled_ns))
-            if not self._out_of_memory(thread, group):
+            room, group, more = self._room(thread, pages)
+            reclaimed += more
+            if room >= enough or not self._out_of_memory(thread, group):
                 break
-        if can_fault(thread):
-            stalled_ns += OOM_RETRY_NS
-        return self._after_stall(Allocation(0, stalled_ns))
+        if room < enough:
+            room, waited_ns = 0, OOM_RETRY_NS
+        stalled_ns = reclaimed.took_ns + waited_ns if can_fault(thread) else 0
+        if stalled_ns:
+            self._machine.stalls.wait(thread.process, stalled_ns, reclaimed.disk_ns)
+        return Allocation(min(room, pages), stalled_ns)
 
-    def _room(self, thread: Thread, pages: int) -> tuple[int, Memcg | None, int]:
+    def _room(self, thread: Thread, pages: int) -> tuple[int, Memcg | None, reclaim.Reclaimed]:
         """Return for how much there is room after reclaim, or which limit there is none under.
 
-        The third value is the time it took.
+        The third value is what has been reclaimed for it.
         """
-        waited_ns = 0
+        reclaimed = reclaim.Reclaimed()
         room = pages
         tables = pages // PTRS_PER_TABLE + 1
         for group in thread.process.memcg.ancestors():
             if group.limit_pages is None:
                 continue
-            below, took_ns = reclaim.within(self._machine, group, pages + tables)
-            waited_ns += took_ns
+            below, more = reclaim.within(self._machine, group, pages + tables)
+            reclaimed += more
             room = min(room, below - tables)
             if room <= 0:
-                return 0, group, waited_ns
+                return 0, group, reclaimed
         missing = room + tables - self.available_pages(thread)
         if missing > 0:
-            waited_ns += reclaim.directly(self._machine, missing)
+            reclaimed += reclaim.directly(self._machine, missing)
         reclaim.wake_kswapd(self._machine, room)
-        return min(room, self.available_pages(thread) - tables), None, waited_ns
-
-    def _after_stall(self, allocation: Allocation) -> Allocation:
-        if allocation.stalled_ns:
-            self._machine.stall("memory", allocation.stalled_ns)
-        return allocation
+        return min(room, self.available_pages(thread) - tables), None, reclaimed
 
     def _out_of_memory(self, thread: Thread, group: Memcg | None) -> bool:
         """Invoke the OOM killer for a task; return whether it is worth while to try again."""

@@ -51,6 +51,11 @@ class Reclaimed:
         """What came free."""
         return self.dropped + self.written + self.swapped
 
+    def __add__(self, other: Reclaimed) -> Reclaimed:
+        return Reclaimed(
+            self.dropped + other.dropped, self.written + other.written, self.swapped + other.swapped
+        )
+
     @property
     def disk_ns(self) -> int:
         """How long the disk was busy."""
@@ -62,14 +67,13 @@ class Reclaimed:
         return self.pages * SCAN_NS + self.disk_ns
 
 
-def directly(machine: Machine, pages: int) -> int:
-    """Make room for a task that cannot go on without; return how long that took (ns)."""
-    reclaimed = _reclaim(machine, max(pages, CLUSTER_PAGES))
-    return _count_direct(machine, reclaimed)
+def directly(machine: Machine, pages: int) -> Reclaimed:
+    """Make room for a task that cannot go on without."""
+    return _count_direct(machine, _reclaim(machine, max(pages, CLUSTER_PAGES)))
 
 
-def within(machine: Machine, group: Memcg, pages: int) -> tuple[int, int]:
-    """Make room below a memcg's limit; return what there is, and how long that took (ns).
+def within(machine: Machine, group: Memcg, pages: int) -> tuple[int, Reclaimed]:
+    """Make room below a memcg's limit; return what there is, and what has been reclaimed.
 
     It holds no page cache of its own here, so that its members are swapped out.
     """
@@ -77,23 +81,21 @@ def within(machine: Machine, group: Memcg, pages: int) -> tuple[int, int]:
     assert limit is not None
     room = limit - usage_of(machine, group).memory_pages
     if room >= pages:
-        return room, 0
+        return room, Reclaimed()
     swapped = _swap_out_members(machine, group, max(pages - room, CLUSTER_PAGES))
     if not swapped:
-        return room, 0
+        return room, Reclaimed()
     group.failcnt += 1
     group.count("max")
     return room + swapped, _count_direct(machine, Reclaimed(swapped=swapped))
 
 
-def _count_direct(machine: Machine, reclaimed: Reclaimed) -> int:
+def _count_direct(machine: Machine, reclaimed: Reclaimed) -> Reclaimed:
     counters = machine.memory.counters
     counters.allocstall += 1
     counters.pgscan_direct += reclaimed.pages
     counters.pgsteal_direct += reclaimed.pages
-    if reclaimed.disk_ns:
-        machine.stall("io", reclaimed.disk_ns)
-    return reclaimed.took_ns
+    return reclaimed
 
 
 # -- kswapd ------------------------------------------------------------------------
@@ -118,7 +120,7 @@ def _run_kswapd(machine: Machine) -> None:
         return
     memory.counters.pgscan_kswapd += reclaimed.pages
     memory.counters.pgsteal_kswapd += reclaimed.pages
-    machine.stall("memory", reclaimed.took_ns, full=False)
+    machine.stalls.tell("memory", reclaimed.took_ns)
     machine.events.at(machine.now_ns + reclaimed.took_ns, partial(_run_kswapd, machine))
 
 

@@ -149,8 +149,8 @@ def test_a_process_that_uses_what_is_in_swap_reads_it_back() -> None:
     machine.advance(SECOND)
     counters = machine.memory.counters
     assert process.mm is not None
-    # A tenth of what is left and a page in each of ten steps.
-    assert 3200 < counters.pswpin == 5000 - process.mm.sizes.swap_entries < 3300
+    # A quarter of what is left and a page in each of ten steps.
+    assert 4700 < counters.pswpin == 5000 - process.mm.sizes.swap_entries < 4750
     assert counters.pgmajfault == counters.workingset_refault == counters.pswpin
     # What takes 20 us a page is a stall of both, and full: nobody else runs.
     for resource in ("memory", "io"):
@@ -169,8 +169,22 @@ def test_two_that_do_not_fit_thrash() -> None:
     machine.advance(10 * SECOND)
     assert machine.memory.counters.pswpin - before > 10_000
     assert machine.last_verdict is None
-    text = machine.pressure["memory"].render(machine.now_ns)
-    assert float(text.split("avg10=")[1].split()[0]) > 30
+    some, full = machine.pressure["memory"].render(machine.now_ns).splitlines()
+    assert float(some.split("avg10=")[1].split()[0]) > 50
+    # Both wait at once for a part of that time.
+    assert 5 < float(full.split("avg10=")[1].split()[0]) < float(some.split("avg10=")[1].split()[0])
+
+
+def test_a_stall_is_full_while_all_that_run_are_in_one() -> None:
+    machine = make(cpus=8)
+    first, second = (spawn(machine, 1, "behaviour=constant") for _ in range(2))
+    machine.stalls.wait(first, 50 * MS)
+    machine.advance(10 * MS)
+    machine.stalls.wait(second, 30 * MS, 20 * MS)
+    machine.stalls.wait(second, 5 * MS)
+    machine.advance(90 * MS)
+    assert (total_us(machine, "memory"), total_us(machine, "memory", line=1)) == (50_000, 35_000)
+    assert (total_us(machine, "io"), total_us(machine, "io", line=1)) == (20_000, 20_000)
 
 
 def test_more_that_run_than_cpus_wait_for_one() -> None:

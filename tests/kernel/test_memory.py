@@ -9,6 +9,7 @@ from dataclasses import astuple
 import pytest
 
 from fakeproc.kernel import gfp
+from fakeproc.kernel.behaviour import Behaviour, BehaviourKind
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import USER_MODE_LINUX, Hardware, Machine, sizes_for
 from fakeproc.kernel.memory import MemoryKind, SwapArea
@@ -253,14 +254,18 @@ def test_who_sleeps_and_has_most_is_swapped_out_first_and_mlocked_stays() -> Non
     small, large = spawn(machine, "small", 2000), spawn(machine, "large", 3000)
     locked = spawn(machine, "locked", 6000, mlocked_pages=6000)
     grower = spawn(machine, "grower", 8000)
-    machine.behave(grower, None)
+    machine.behave(grower, Behaviour(BehaviourKind.CONSTANT))
     fill(machine, grower)
-    machine.store_sysctl("vm/swappiness", b"200")
-    machine.allocate(grower.leader, 500)
-    assert pages_of(grower)[1] >= 500  # asleep as well, and the largest
+    before, _ = pages_of(grower)
+    machine.allocate(grower.leader, 2500)
+    assert pages_of(large)[1] >= 2500
+    assert (pages_of(small), pages_of(locked)) == ((2000, 0), (6000, 0))
+    machine.allocate(grower.leader, 2600)
+    assert pages_of(large) == (0, 3000)
+    assert pages_of(small) == (0, 2000)
+    assert pages_of(grower)[1] > 0  # now it must give of its own
+    assert sum(pages_of(grower)) == before + 5100
     assert pages_of(locked) == (6000, 0)
-    assert pages_of(large) == (3000, 0)
-    assert pages_of(small) == (2000, 0)
 
 
 def test_the_disk_takes_time_and_dropping_hardly_any() -> None:
