@@ -46,6 +46,8 @@ from fakeproc.kernel.task import (
     encode_name,
     truncate_comm,
 )
+
+# Whoever makes processes looks for these two here.
 from fakeproc.kernel.task import default_sizes as default_sizes
 from fakeproc.kernel.task import sizes_for as sizes_for
 

@@ -280,7 +280,7 @@ class Memory:
         reclaimed = reclaim.Reclaimed()
         room, waited_ns = 0, 0
         while can_fault(thread):
-            room, group, more = self._room(thread, pages)
+            room, group, more = self._room(thread, pages, enough)
             reclaimed += more
             if room >= enough or not self._out_of_memory(thread, group):
                 break
@@ -291,10 +291,12 @@ class Memory:
             self._machine.stalls.wait(thread.process, stalled_ns, reclaimed.disk_ns)
         return Allocation(min(room, pages), stalled_ns)
 
-    def _room(self, thread: Thread, pages: int) -> tuple[int, Memcg | None, reclaim.Reclaimed]:
-        """Return for how much there is room after reclaim, or which limit there is none under.
+    def _room(
+        self, thread: Thread, pages: int, enough: int
+    ) -> tuple[int, Memcg | None, reclaim.Reclaimed]:
+        """Return for how much there is room after reclaim, and what has been reclaimed for it.
 
-        The third value is what has been reclaimed for it.
+        The second value is the group under whose limit there is not enough, if that is why.
         """
         reclaimed = reclaim.Reclaimed()
         room = pages
@@ -305,8 +307,8 @@ class Memory:
             below, more = reclaim.within(self._machine, group, pages + tables)
             reclaimed += more
             room = min(room, below - tables)
-            if room <= 0:
-                return 0, group, reclaimed
+            if room < enough:
+                return room, group, reclaimed
         missing = room + tables - self.available_pages(thread)
         if missing > 0:
             reclaimed += reclaim.directly(self._machine, missing)
