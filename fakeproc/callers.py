@@ -8,19 +8,26 @@ own pid and name, which goes when the process goes.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 from functools import cached_property
 from pathlib import Path
 
+import psutil
+
+from fakeproc.journal import Recorder
 from fakeproc.kernel.errors import Refused
-from fakeproc.kernel.machine import sizes_for
 from fakeproc.kernel.numa import ANYWHERE
-from fakeproc.kernel.task import Caller, Credentials, Process, TaskCaller, Thread, truncate_comm
-from fakeproc.procfs.session import Session
+from fakeproc.kernel.task import Caller, Credentials, TaskCaller, Thread, truncate_comm
+from fakeproc.procfs.inputs import Adopt, Depart
+from fakeproc.procfs.tree import Procfs
 
 HOST_PROC = Path("/proc")
 """Where the host's real /proc is, as the server sees it: never our own mount."""
+
+_CLOCK_SLACK_S = 1.0
+"""How exactly the time of a process and that of a file can be compared."""
 
 
 def host_status(tid: int) -> dict[str, str]:
@@ -81,16 +88,23 @@ class Callers:
     """
 
     def __init__(
-        self, session: Session, *, owner_uid: int | None = None, real_capabilities: bool = False
+        self,
+        procfs: Procfs,
+        recorder: Recorder,
+        *,
+        owner_uid: int | None = None,
+        real_capabilities: bool = False,
     ) -> None:
-        self._session = session
+        self._procfs = procfs
+        self._recorder = recorder
         self._owner_uid = os.getuid() if owner_uid is None else owner_uid
         self._real_capabilities = real_capabilities
         self._request_uid = -1
-        self._adopted: dict[int, Process] = {}
+        self._watched: dict[int, int] = {}
+        """Processes of the host that are adopted: pidfd and pid."""
         self._poll = select.poll()
-        session.may_become = lambda caller: self._is_root(self._request_uid)
-        session.adopt = self._adopt
+        procfs.may_become = lambda caller: self._is_root(self._request_uid)
+        procfs.adopt = self._adopt
 
     def identify(self, uid: int, gid: int, tid: int) -> Caller:
         """Return the caller of a request: the task it acts as, or itself."""
@@ -101,32 +115,52 @@ class Callers:
             return TaskCaller.of(thread, host_pid)
         return HostCaller(self._credentials(uid, gid, tid), tid)
 
+    def resume(self, since_s: float) -> None:
+        """Go on with the processes that an earlier server knew, up to then (wall clock).
+
+        Those that are gone depart: the pid may be another one's by now.
+        """
+        for host_pid in sorted({*self._procfs.adopted.values(), *self._procfs.acting}):
+            if not self._find_again(host_pid, since_s):
+                self._depart(host_pid)
+
+    def _find_again(self, host_pid: int, since_s: float) -> bool:
+        """Watch a process; say whether it is none that was started later."""
+        try:
+            self._watch(host_pid)
+            return float(psutil.Process(host_pid).create_time()) <= since_s + _CLOCK_SLACK_S
+        except (OSError, psutil.Error):
+            return False
+
     def bury(self) -> None:
         """Let the tasks of adopted processes go that are gone from the host."""
-        if not self._adopted:
+        if not self._watched:
             return
         for pidfd, _ in self._poll.poll(0):
-            self._poll.unregister(pidfd)
-            os.close(pidfd)
-            process = self._adopted.pop(pidfd)
-            self._session.adopted.discard(process)
-            machine = self._session.machine
-            if machine.processes.get(process.pid) is process:
-                if not process.is_zombie:
-                    machine.exit_group(process)
-                machine.reap(process)
+            # What cannot be recorded now is tried again with the next request.
+            with contextlib.suppress(Refused):
+                self._depart(self._watched[pidfd])
+                self._poll.unregister(pidfd)
+                os.close(pidfd)
+                del self._watched[pidfd]
+
+    def _depart(self, host_pid: int) -> None:
+        depart = Depart(host_pid)
+        if host_pid in self._procfs.acting or host_pid in self._procfs.adopted.values():
+            with self._recorder.recorded(lambda: depart, durable=False):
+                depart.apply(self._procfs)
 
     def close(self) -> None:
         """Release what the adopted processes are watched with."""
-        for pidfd in self._adopted:
+        for pidfd in self._watched:
             os.close(pidfd)
-        self._adopted.clear()
+        self._watched.clear()
 
     def _is_root(self, uid: int) -> bool:
         return uid in (0, self._owner_uid)
 
     def _credentials(self, uid: int, gid: int, tid: int) -> Credentials:
-        full = self._session.machine.full_capabilities
+        full = self._procfs.machine.full_capabilities
         if self._real_capabilities:
             held = int(host_status(tid).get("CapEff", "0"), 16) & full
         else:
@@ -135,7 +169,7 @@ class Callers:
 
     def _acting_as(self, tid: int) -> tuple[Thread, int] | None:
         """Return the task that this caller or an ancestor of it acts as, and its own pid."""
-        acting = self._session.acting
+        acting = self._procfs.acting
         if not acting:
             return None
         status = host_status(tid)
@@ -155,39 +189,43 @@ class Callers:
         """
         if not isinstance(caller, HostCaller) or not caller.host_pid:
             return None
-        machine = self._session.machine
+        machine = self._procfs.machine
         try:
-            process = machine.processes.get(caller.tgid) or self._adopt_process(caller)
-            thread = machine.find_thread(tid) or machine.clone_thread(process.leader, tid=tid)
-        except (OSError, Refused):
+            if caller.tgid not in machine.processes:
+                self._watch(caller.host_pid)
+                self._record_adoption(caller, caller.tgid)
+            thread = machine.find_thread(tid)
+            renamed = tid == caller.tid and thread and thread.comm != truncate_comm(caller.comm)
+            if thread is None or renamed:
+                thread = self._record_adoption(caller, tid)
+        except OSError:
             return None
-        if tid == caller.tid:
-            machine.rename(thread, caller.comm)
         return thread
 
-    def _adopt_process(self, caller: HostCaller) -> Process:
-        """Make a process, as the child of the caller's adopted parent if it has one."""
-        pidfd = os.pidfd_open(caller.host_pid)
-        try:
-            process = self._session.machine.spawn(
-                truncate_comm(caller.comm),
-                parent=self._adopted_parent(caller.host_pid),
-                pid=caller.tgid,
-                credentials=caller.credentials,
-                sizes=sizes_for(),
-            )
-        except Refused:
-            os.close(pidfd)
-            raise
-        self._adopted[pidfd] = process
-        self._session.adopted.add(process)
-        self._poll.register(pidfd, select.POLLIN)
-        return process
+    def _record_adoption(self, caller: HostCaller, tid: int) -> Thread:
+        adopt = Adopt(
+            host_pid=caller.host_pid,
+            pid=caller.tgid,
+            tid=tid,
+            comm=caller.comm,
+            credentials=caller.credentials,
+            parent=self._adopted_parent(caller.host_pid),
+        )
+        with self._recorder.recorded(lambda: adopt, durable=False):
+            return adopt.apply(self._procfs)
 
-    def _adopted_parent(self, host_pid: int) -> Thread | None:
+    def _watch(self, host_pid: int) -> None:
+        """Hear of the end of a process."""
+        if host_pid not in self._watched.values():
+            pidfd = os.pidfd_open(host_pid)
+            self._watched[pidfd] = host_pid
+            self._poll.register(pidfd, select.POLLIN)
+
+    def _adopted_parent(self, host_pid: int) -> int:
+        """Return the pid of the adopted process whose child this is, or 0."""
         parent = int(host_status(host_pid).get("PPid", 0))
-        process = self._session.machine.processes.get(parent)
-        # Those adopted before a reboot are not of this machine, nor in this set.
-        if process is None or process not in self._session.adopted or process.leader.exiting:
-            return None
-        return process.leader
+        process = self._procfs.machine.processes.get(parent)
+        # Those adopted before a reboot are not of this machine, nor among these.
+        if process is None or process not in self._procfs.adopted or process.leader.exiting:
+            return 0
+        return parent

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The command line: `fakeproc mount`, `umount`, `ps`, `log`, `trigger`, `explain`, `scenario`."""
+"""The command line: `fakeproc mount`, `umount`, `ps`, `log`, `trigger`, `scenario` and more."""
 
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -14,8 +15,8 @@ from pathlib import Path
 import psutil
 
 import fakeproc
+from fakeproc.journal import Contents, Header, Journal, read_file
 from fakeproc.kernel.errors import Refused
-from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.profile import DEFAULT_PROFILE, PATCHES, PROFILE_NAMES, KernelConfig
 from fakeproc.mount import (
     MountError,
@@ -29,6 +30,7 @@ from fakeproc.mount import (
     unmount,
 )
 from fakeproc.procfs.clock import ClockMode, parse_speed
+from fakeproc.procfs.control import CONTROL_FILES
 from fakeproc.procfs.session import HidePid
 from fakeproc.procfs.tree import Procfs
 from fakeproc.report.command import explain_log
@@ -43,6 +45,7 @@ from fakeproc.scenario.load import (
     run_to_end,
 )
 from fakeproc.snapshot.command import write_snapshot
+from fakeproc.units import parse_duration_ns, parse_integer
 
 EXIT_OK = 0
 EXIT_REFUSED = 1
@@ -67,6 +70,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_trigger(commands)
     _add_explain(commands)
     _add_scenario(commands)
+    _add_replay(commands)
     return parser
 
 
@@ -122,14 +126,19 @@ def _add_mount(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     clock.add_argument(
         "--clock",
         choices=(ClockMode.REAL, ClockMode.MANUAL),
-        default=ClockMode.REAL,
-        help="time passes as on the host (real), or only when fakeproc/clock is written (manual)",
+        help="time passes as on the host (real, the default), or only when fakeproc/clock is "
+        "written (manual)",
     )
     clock.add_argument(
         "--speed",
         metavar="N",
-        default="1",
         help="so many seconds pass in one of the host's, such as 10 or 0.5 (default: 1)",
+    )
+    mount.add_argument(
+        "--journal",
+        type=Path,
+        metavar="FILE",
+        help="record every change in this file; if it is there already, carry on from it",
     )
     mount.set_defaults(run=_mount)
 
@@ -261,6 +270,29 @@ def _add_snapshot(actions: argparse._SubParsersAction[argparse.ArgumentParser]) 
     snapshot.set_defaults(run=_snapshot)
 
 
+def _add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    replay = commands.add_parser(
+        "replay",
+        help="make the machine of a journal again, and print what came of it",
+        epilog="example: fakeproc replay --until 3605s --ps run.journal",
+    )
+    replay.add_argument("journal", type=Path, metavar="FILE", help="written by mount --journal")
+    replay.add_argument(
+        "--until",
+        metavar="N|TIME",
+        help="stop after so many inputs, or at this time of the log, such as 3605s",
+    )
+    shown = replay.add_mutually_exclusive_group()
+    for option, file, what in (
+        ("--log", "kmsg", "the kernel log (default)"),
+        ("--ps", "ps", "the tasks"),
+    ):
+        shown.add_argument(
+            option, dest="file", action="store_const", const=file, help=f"print {what}"
+        )
+    replay.set_defaults(run=_replay, file="kmsg")
+
+
 def _add_allocation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "options",
@@ -307,21 +339,62 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _mount(arguments: argparse.Namespace) -> int:
     path = resolve(arguments.mountpoint)
     require_free(path)
-    machine = load_scenario(arguments.scenario, _kernel_config(arguments))
-    machine.set_boot_time(time.time_ns())
-    _warn_of_living_pids(machine)
+    procfs, journal = _begin_or_carry_on(arguments)
+    _warn_of_living_pids(procfs)
     options = MountOptions(
         allow_other=arguments.allow_other,
         real_capabilities=arguments.caps == "real",
         hidepid=HidePid(arguments.hidepid),
         manual_clock=arguments.clock == ClockMode.MANUAL,
-        clock_speed=parse_speed(arguments.speed),
+        clock_speed=parse_speed(arguments.speed or "1"),
     )
     if arguments.foreground:
-        serve(Procfs(machine), path, options)
+        serve(procfs, path, options, journal=journal)
     else:
-        start_server(machine, path, options)
+        start_server(procfs, path, options, journal)
     return EXIT_OK
+
+
+def _begin_or_carry_on(arguments: argparse.Namespace) -> tuple[Procfs, Journal | None]:
+    """Return the machine to mount, and the journal if it has one."""
+    name, text = read_scenario(arguments.scenario)
+    manual = arguments.clock == ClockMode.MANUAL
+    asked = Header(name, text, _kernel_config(arguments), manual)
+    if arguments.journal is None:
+        return asked.boot(), None
+    journal = Journal(arguments.journal)
+    there = journal.contents.header
+    if there is None:
+        return journal.begin(asked), journal
+    _require_same(arguments, asked, there)
+    procfs = journal.carry_on()
+    _tell_of_torn_line(journal.contents)
+    return procfs, journal
+
+
+def _require_same(arguments: argparse.Namespace, asked: Header, there: Header) -> None:
+    """Refuse options that would make another machine than that of the journal."""
+    for option, given, differs in (
+        ("--scenario", arguments.scenario is not None, asked.scenario != there.scenario),
+        ("--kernel or --patch", asked.kernel is not None, asked.kernel_text != there.kernel_text),
+        ("--clock", arguments.clock is not None, asked.manual_clock != there.manual_clock),
+    ):
+        if given and differs:
+            raise Refused(
+                errno.EINVAL,
+                f"{arguments.journal}: was begun with another {option}; leave that out to carry "
+                "on, or name a new file.",
+            )
+
+
+def _tell_of_torn_line(contents: Contents) -> None:
+    if contents.torn_bytes:
+        number = len(contents.entries) + 2
+        print(
+            f"fakeproc: {contents.name}: line {number}: was cut short ({contents.torn_bytes} "
+            "bytes); it is dropped, nobody was told that it counts.",
+            file=sys.stderr,
+        )
 
 
 def _kernel_config(arguments: argparse.Namespace) -> KernelConfig | None:
@@ -336,9 +409,10 @@ def _kernel_config(arguments: argparse.Namespace) -> KernelConfig | None:
     return config
 
 
-def _warn_of_living_pids(machine: Machine) -> None:
+def _warn_of_living_pids(procfs: Procfs) -> None:
     """Say which simulated pids a kill(2) would hit on the host (1 and 2 always would)."""
-    alive = sorted(set(machine.processes) & set(psutil.pids()) - {1, 2})
+    own = {1, 2, *(process.pid for process in procfs.adopted)}
+    alive = sorted(set(procfs.machine.processes) & set(psutil.pids()) - own)
     if alive:
         numbers = ", ".join(map(str, alive[:5])) + (" and others" if len(alive) > 5 else "")
         print(
@@ -497,6 +571,26 @@ def _run_scenario(arguments: argparse.Namespace) -> int:
 def _show_schema(arguments: argparse.Namespace) -> int:
     sys.stdout.write(schema.shipped_text())
     return EXIT_OK
+
+
+# -- replay ------------------------------------------------------------------------
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    contents = read_file(arguments.journal)
+    _tell_of_torn_line(contents)
+    procfs = contents.replayed(*_until(arguments.until))
+    sys.stdout.write(CONTROL_FILES[arguments.file].render(procfs))
+    return EXIT_OK
+
+
+def _until(text: str | None) -> tuple[int | None, int | None]:
+    """Return how many inputs count, and the time at which it ends, as far as that is said."""
+    if text is None:
+        return None, None
+    if text.isascii() and text.isdigit():
+        return parse_integer("--until", text, 0, 2**63 - 1), None
+    return None, parse_duration_ns("--until ", text)
 
 
 def _why_refused(mountpoint: Path, file: Path, error: OSError) -> str:

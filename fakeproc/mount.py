@@ -29,10 +29,19 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import psutil
 
 from fakeproc.callers import Callers
+from fakeproc.journal import Journal, Recorder
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.task import Caller
 from fakeproc.procfs import clock
+from fakeproc.procfs.inputs import (
+    Input,
+    MakeDirectory,
+    RemoveDirectory,
+    Write,
+    frozen,
+    parent_of,
+)
 from fakeproc.procfs.node import (
     BLOCK_SIZE,
     Attributes,
@@ -114,11 +123,13 @@ class Operations:
         self,
         procfs: Procfs,
         callers: Callers,
+        recorder: Recorder,
         context: Callable[[], tuple[int, int, int]],
         on_ready: Callable[[], None],
     ) -> None:
         self.procfs = procfs
         self._callers = callers
+        self._recorder = recorder
         self._context = context
         self._on_ready = on_ready
         self._open: dict[int, OpenFile] = {}
@@ -133,6 +144,7 @@ class Operations:
         clock.pass_host_time(self.procfs, now_ns - self._last_ns)
         self._last_ns = now_ns
         self._callers.bury()
+        self._recorder.note_time(now_ns)
 
     def _caller(self) -> Caller:
         return self._callers.identify(*self._context())
@@ -220,7 +232,15 @@ class Operations:
     @upcall
     def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
         """Write; where it begins makes no difference."""
-        return self._open[fh].write(self._caller(), bytes(data))
+        opened, caller, data = self._open[fh], self._caller(), bytes(data)
+        if not opened.file.takes_input():
+            return opened.write(caller, data)
+        opened.file.prepare(caller, data)
+        with self._recorder.recorded(lambda: self._describe_write(path, caller, data)):
+            return opened.write(caller, data)
+
+    def _describe_write(self, path: str, caller: Caller, data: bytes) -> Input:
+        return Write(path, data, frozen(caller), self.procfs.may_become(caller))
 
     @upcall
     def truncate(self, path: str, length: int, fh: int | None = None) -> int:
@@ -277,8 +297,10 @@ class Operations:
     @upcall
     def mkdir(self, path: str, mode: int) -> int:
         """Make a group, where groups are."""
-        parent, name, caller = self._parent(path)
-        parent.make_directory(name, caller)
+        caller = self._caller()
+        parent, name = parent_of(self.procfs, path, caller)
+        with self._recorder.recorded(lambda: MakeDirectory(path, frozen(caller))):
+            parent.make_directory(name, caller)
         return 0
 
     @upcall
@@ -308,18 +330,11 @@ class Operations:
     def rmdir(self, path: str) -> int:
         """Remove a group."""
         self._lookup(path)
-        parent, name, caller = self._parent(path)
-        parent.remove_directory(name, caller)
-        return 0
-
-    def _parent(self, path: str) -> tuple[Directory, str, Caller]:
-        """Return the directory of a path, the name in it, and the caller."""
-        above, _, name = path.rpartition("/")
         caller = self._caller()
-        parent = self.procfs.lookup(above, caller)
-        if not isinstance(parent, Directory):
-            raise Refused(errno.ENOTDIR)
-        return parent, name, caller
+        parent, name = parent_of(self.procfs, path, caller)
+        with self._recorder.recorded(lambda: RemoveDirectory(path, frozen(caller))):
+            parent.remove_directory(name, caller)
+        return 0
 
     @upcall
     def statfs(self, path: str) -> dict[str, int]:
@@ -328,6 +343,7 @@ class Operations:
 
     def destroy(self, path: str) -> None:
         """Clean up when the mount goes."""
+        self._recorder.note_now(durable=True)
         self._callers.close()
 
 
@@ -369,15 +385,23 @@ def serve(
     mountpoint: Path,
     options: MountOptions | None = None,
     *,
+    journal: Journal | None = None,
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Mount and answer upcalls until the mount is gone; `on_ready` is called when it is up."""
+    """Mount and answer upcalls until the mount is gone; `on_ready` is called when it is up.
+
+    A machine from a journal goes on as that says; its inputs are recorded there.
+    """
     options = options or MountOptions()
     procfs.hidepid = options.hidepid
-    procfs.set_clock(options.clock_speed, manual=options.manual_clock)
+    if journal is None:
+        procfs.set_clock(options.clock_speed, manual=options.manual_clock)
     binding = load_binding()
     is_mfusepy = binding.__name__ == "mfusepy"
-    callers = Callers(procfs, real_capabilities=options.real_capabilities)
+    recorder = Recorder(procfs, journal)
+    callers = Callers(procfs, recorder, real_capabilities=options.real_capabilities)
+    if journal is not None:
+        callers.resume(journal.last_change_s)
     kind = Operations if is_mfusepy else _FusepyOperations
     was_up = threading.Event()
 
@@ -385,7 +409,7 @@ def serve(
         was_up.set()
         on_ready()
 
-    operations = kind(procfs, callers, binding.fuse_get_context, tell_ready)
+    operations = kind(procfs, callers, recorder, binding.fuse_get_context, tell_ready)
     libfuse2 = not is_mfusepy or binding.fuse_version_major == 2
     # libfuse 2 needs telling what libfuse 3 always does: to mount over the placeholder
     # in the folder, and to pass long writes whole.
@@ -479,11 +503,16 @@ def _unmount_commands(path: Path, *, lazy: bool) -> Iterator[list[str]]:
 # -- A server of its own -----------------------------------------------------------
 
 
-def start_server(machine: Machine, mountpoint: Path, options: MountOptions | None = None) -> int:
+def start_server(
+    procfs: Procfs,
+    mountpoint: Path,
+    options: MountOptions | None = None,
+    journal: Journal | None = None,
+) -> int:
     """Fork a server that mounts; return its pid when the mount answers.
 
     It daemonises before it mounts, in a session of its own.  `MountError` when the
-    mount fails.
+    mount fails.  The journal is the server's from then on.
     """
     require_free(mountpoint)
     ready_read, ready_write = os.pipe()
@@ -493,8 +522,10 @@ def start_server(machine: Machine, mountpoint: Path, options: MountOptions | Non
         pid = os.fork()
     if pid == 0:
         os.close(ready_read)
-        _run_server(machine, mountpoint, options, ready_write)
+        _run_server(procfs, mountpoint, options, journal, ready_write)
     os.close(ready_write)
+    if journal is not None:
+        journal.close()
     with os.fdopen(ready_read, "rb") as ready:
         outcome = ready.read().decode()
     if outcome != "ready":
@@ -504,7 +535,11 @@ def start_server(machine: Machine, mountpoint: Path, options: MountOptions | Non
 
 
 def _run_server(
-    machine: Machine, mountpoint: Path, options: MountOptions | None, ready: int
+    procfs: Procfs,
+    mountpoint: Path,
+    options: MountOptions | None,
+    journal: Journal | None,
+    ready: int,
 ) -> None:
     """Be the server, in the child of a fork; never returns."""
     status = 1
@@ -519,7 +554,7 @@ def _run_server(
     try:
         os.setsid()
         os.chdir("/")
-        serve(Procfs(machine), mountpoint, options, on_ready=tell_ready)
+        serve(procfs, mountpoint, options, journal=journal, on_ready=tell_ready)
         status = 0
     except MountError as error:
         with contextlib.suppress(OSError):
@@ -540,7 +575,7 @@ def mount(
     mount are the way to it.
     """
     path = resolve(Path(mountpoint))
-    pid = start_server(machine, path, options)
+    pid = start_server(Procfs(machine), path, options)
     try:
         yield path
     finally:

@@ -394,6 +394,11 @@ class KernelConfig:
         """The switches that have been set by hand."""
         return self._switches
 
+    @property
+    def patches(self) -> Mapping[int, bool]:
+        """The patches that have been turned by hand."""
+        return self._patches
+
     def has_patch(self, number: int) -> bool:
         """Say whether this patch of the series is in."""
         return self._patches.get(number, self._generation.patched)

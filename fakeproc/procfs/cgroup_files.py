@@ -11,13 +11,14 @@ import errno
 import re
 import stat
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fakeproc.kernel import memcg_stat
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.memcg import Memcg, MemcgEvents
 from fakeproc.kernel.profile import Profile
-from fakeproc.kernel.task import PAGE_BYTES, Caller
+from fakeproc.kernel.task import PAGE_BYTES, Caller, Thread
 from fakeproc.procfs.node import Attributes, Directory, File, Node
 from fakeproc.procfs.session import Session
 
@@ -72,6 +73,17 @@ class CgroupNode(File):
             self._session.answer_refusal(refused)
             raise
         return len(data)
+
+    def takes_input(self) -> bool:
+        """Say whether the file takes writes and the group is there."""
+        there = self._memcg.is_below(self._session.machine.root_memcg)
+        return self._row.store is not None and there
+
+    def prepare(self, caller: Caller, data: bytes) -> None:
+        """Let who joins by its own pid be adopted."""
+        if self._row.store is _store_procs:
+            with suppress(Refused):
+                _named_thread(self._session, caller, _text(data))
 
     def _require_there(self) -> None:
         """Refuse with ENODEV when the group has been removed, or the machine rebooted."""
@@ -148,17 +160,24 @@ def _render_procs(session: Session, memcg: Memcg) -> str:
 
 def _store_procs(session: Session, caller: Caller, memcg: Memcg, text: str) -> None:
     """Move a process here, the writer itself for 0: EINVAL, ESRCH."""
+    thread = _named_thread(session, caller, text)
+    if thread.process.is_kthread:
+        raise Refused(
+            errno.EINVAL, f"cgroup.procs: {thread.tid}: a kernel thread stays where it is."
+        )
+    # The dead stay where they died.
+    if not thread.process.is_zombie:
+        session.machine.join_memcg(thread.process, memcg)
+
+
+def _named_thread(session: Session, caller: Caller, text: str) -> Thread:
     if not _PID.fullmatch(text):
         raise Refused(errno.EINVAL, f"cgroup.procs: {text!r}: accepted is a pid, or 0.")
     pid = _integer(text.removeprefix("+")) or caller.tgid
     thread = session.find_thread(pid, caller)
     if thread is None:
         raise Refused(errno.ESRCH, f"cgroup.procs: {pid}: no such process.")
-    if thread.process.is_kthread:
-        raise Refused(errno.EINVAL, f"cgroup.procs: {pid}: a kernel thread stays where it is.")
-    # The dead stay where they died.
-    if not thread.process.is_zombie:
-        session.machine.join_memcg(thread.process, memcg)
+    return thread
 
 
 # -- Numbers -----------------------------------------------------------------------

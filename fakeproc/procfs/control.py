@@ -45,6 +45,10 @@ class ControlNode(File):
             self._session.require_running()
         return self._row.store(self._session, caller, data)
 
+    def takes_input(self) -> bool:
+        """Say whether the file takes writes."""
+        return self._row.store is not None
+
 
 class ExplainNode(ControlNode):
     """An explain file: what is written to it is which OOM it is about.
@@ -72,6 +76,10 @@ class ExplainNode(ControlNode):
         """Take a question."""
         with self._asking():
             return super().store(caller, data)
+
+    def takes_input(self) -> bool:
+        """Say whether a question is everybody's."""
+        return self._own_question is None
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
@@ -228,6 +236,10 @@ def _render_stats(session: Session) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _render_journal(session: Session) -> str:
+    return session.journal()
+
+
 def _render_answer(session: Session) -> str:
     return session.answer
 
@@ -244,6 +256,7 @@ CONTROL_FILES: dict[str, ControlFile] = {
     "explain-kernels": _question(comparison.render),
     "explain-kernels.json": _question(comparison.render_json),
     "explain.json": _question(explanation.render_json),
+    "journal": ControlFile(0o400, _render_journal),
     "kernel": ControlFile(0o644, _render_kernel, _store_kernel),
     "kmsg": ControlFile(0o444, _render_kmsg),
     "oom_trigger": ControlFile(0o644, oom_trigger.render, oom_trigger.store),

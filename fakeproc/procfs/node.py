@@ -125,6 +125,16 @@ class File(Node):
     def store(self, caller: Caller, data: bytes) -> int:
         """Handle one write(2); return how many bytes were taken."""
 
+    def takes_input(self) -> bool:
+        """Say whether a write can change more than what this descriptor shows.
+
+        If so, the file found under the same path does the same with it.
+        """
+        return True
+
+    def prepare(self, caller: Caller, data: bytes) -> None:
+        """Bring about what a write rests on and is a change of its own: adopting its caller."""
+
 
 class OpenFile:
     """An open file: one pass of reading sees one content.

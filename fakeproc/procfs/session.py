@@ -56,10 +56,14 @@ class Session:
         """Processes of the host that act as a task of the machine (`become`)."""
         self.may_become: Callable[[Caller], bool] = lambda caller: caller.credentials.uid == 0
         """Says whether a caller may act as others, whoever it acts as now."""
-        self.adopt: Callable[[Caller, int], Thread | None] = lambda caller, tid: None
+        self.adopt: Callable[[Caller, int], Thread | None] = lambda caller, tid: (
+            self.machine.find_thread(tid)
+        )
         """Gives a task of the host that looks for itself by this tid one of the machine."""
-        self.adopted: set[Process] = set()
-        """Processes of the machine that stand for one of the host."""
+        self.adopted: dict[Process, int] = {}
+        """Processes of the machine that stand for one of the host, and its pid there."""
+        self.journal: Callable[[], str] = lambda: ""
+        """Returns the lines of the journal since it was mounted; nothing without one."""
 
     def require_running(self) -> None:
         """Refuse with EIO when the machine has panicked; ctl says so, whatever was written to."""

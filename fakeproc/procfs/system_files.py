@@ -67,6 +67,10 @@ class SystemNode(File):
         self._session.require_running()
         return self._row.store(self._session.machine, caller, data)
 
+    def takes_input(self) -> bool:
+        """Say whether the file takes writes."""
+        return self._row.store is not None
+
     def _overridden(self, caller: Caller) -> bool:
         # A sysctl's mode binds root as well (test_perm in proc_sysctl.c asks no capability).
         return not self._is_sysctl and super()._overridden(caller)

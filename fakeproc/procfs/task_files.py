@@ -76,6 +76,11 @@ class TaskNode(File):
         self._session.require_running()
         return self._row.store(self._session.machine, self._thread, caller, data)
 
+    def takes_input(self) -> bool:
+        """Say whether the file takes writes and the task is there."""
+        thread = self._session.machine.find_thread(self._thread.tid)
+        return self._row.store is not None and thread is self._thread
+
 
 def _require_there(machine: Machine, thread: Thread) -> None:
     if machine.find_thread(thread.tid) is not thread:
