@@ -158,7 +158,7 @@ def read(name: str, data: bytes) -> Contents:
         raise Refused(errno.EINVAL, f"{name}: is no journal of fakeproc.")
     lines = data.split(b"\n")
     torn_bytes = len(lines.pop())
-    if lines and not torn_bytes and not _is_whole(lines[-1]):
+    if lines and not torn_bytes and not _begins_whole(lines[-1]):
         torn_bytes = len(lines.pop()) + 1
     header: Header | None = None
     entries: list[Entry] = []
@@ -177,9 +177,10 @@ def read(name: str, data: bytes) -> Contents:
     )
 
 
-def _is_whole(line: bytes) -> bool:
+def _begins_whole(line: bytes) -> bool:
+    """Say whether there is a value; what stands behind it is damage, and no cut."""
     try:
-        json.loads(line)
+        json.JSONDecoder().raw_decode(line.decode())
     except (ValueError, RecursionError):
         return False
     return True

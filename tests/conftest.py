@@ -40,6 +40,7 @@ class Mounted:
 
     def __init__(self, path: Path, binding: str, *options: str) -> None:
         self.path = path
+        self._crashed = False
         self._errors = path.with_suffix(".stderr")
         self.env = {**os.environ, BINDING_VARIABLE: binding}
         command = [sys.executable, "-m", "fakeproc", "mount", "-f", *options, os.fspath(path)]
@@ -82,6 +83,8 @@ class Mounted:
 
     def stop(self) -> None:
         """Unmount; demand that the server ends well, without a bug or a traceback."""
+        if self._crashed:
+            return
         errors = ""
         try:
             if self.server.poll() is None and is_mounted(self.path):
@@ -96,6 +99,15 @@ class Mounted:
         assert not errors, errors.replace("\\n", "\n")
         assert status == 0, self._errors.read_text()
         assert "Traceback" not in self._errors.read_text(), self._errors.read_text()
+
+    def crash(self) -> None:
+        """Kill the server, and take away the dead mount."""
+        self._crashed = True
+        self.kill()
+
+    def errors(self) -> str:
+        """Return what the server has written to stderr."""
+        return self._errors.read_text()
 
     def _try_unmount(self) -> bool:
         # A process that a test has just ended may hold the mount for a moment.

@@ -40,6 +40,16 @@ def test_a_cancelled_event_never_comes() -> None:
     assert queue.pop(10) is None
 
 
+def test_a_panic_ends_the_time_however_it_is_cut() -> None:
+    machine = Machine()
+    seen: list[int] = []
+    machine.events.at(20, lambda: machine.panic("test"))
+    machine.events.at(30, lambda: seen.append(machine.now_ns))
+    machine.advance(100)
+    machine.advance(100)
+    assert (seen, machine.now_ns) == ([], 20)
+
+
 def test_the_clock_stands_at_each_event_when_it_happens() -> None:
     machine = Machine()
     seen: list[int] = []

@@ -206,6 +206,7 @@ def test_sys_and_fakeproc_list_their_files(proc: Proc) -> None:
             "explain-kernels",
             "explain-kernels.json",
             "explain.json",
+            "journal",
             "kernel",
             "kmsg",
             "oom_trigger",
