@@ -389,9 +389,8 @@ def _require_same(arguments: argparse.Namespace, asked: Header, there: Header) -
 
 def _tell_of_torn_line(contents: Contents) -> None:
     if contents.torn_bytes:
-        number = len(contents.entries) + 2
         print(
-            f"fakeproc: {contents.name}: line {number}: was cut short ({contents.torn_bytes} "
+            f"fakeproc: {contents.name}: line {contents.lines + 1}: was cut short ({contents.torn_bytes} "
             "bytes); it is dropped, nobody was told that it counts.",
             file=sys.stderr,
         )

@@ -120,6 +120,8 @@ class Contents:
     entries: tuple[Entry, ...] = ()
     length: int = 0
     """Bytes of its whole lines."""
+    lines: int = 0
+    """How many these are."""
     checksum: int = 0
     """Of the last whole line."""
     torn_bytes: int = 0
@@ -173,7 +175,7 @@ def read(name: str, data: bytes) -> Contents:
         except ValueError as error:
             raise damaged(name, number, str(error)) from None
     return Contents(
-        name, header, tuple(entries), len(data) - torn_bytes, checksum, torn_bytes=torn_bytes
+        name, header, tuple(entries), len(data) - torn_bytes, len(lines), checksum, torn_bytes
     )
 
 
@@ -253,8 +255,12 @@ class Journal:
         return procfs
 
     def carry_on(self) -> Procfs:
-        """Return the machine as it was; what was cut short is cut off."""
+        """Return the machine as it was; what was cut short is cut off.
+
+        The inputs are forgotten: they are many, and there is no more use for them.
+        """
         procfs = self.contents.replayed()
+        self.contents = replace(self.contents, entries=())
         os.ftruncate(self._fd, self.contents.length)
         return procfs
 

@@ -35,9 +35,9 @@ from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.task import Caller
 from fakeproc.procfs import clock
 from fakeproc.procfs.inputs import (
+    ChangeDirectory,
     Input,
-    MakeDirectory,
-    RemoveDirectory,
+    Verb,
     Write,
     frozen,
     parent_of,
@@ -299,7 +299,7 @@ class Operations:
         """Make a group, where groups are."""
         caller = self._caller()
         parent, name = parent_of(self.procfs, path, caller)
-        with self._recorder.recorded(lambda: MakeDirectory(path, frozen(caller))):
+        with self._recorder.recorded(lambda: ChangeDirectory(Verb.MAKE, path, frozen(caller))):
             parent.make_directory(name, caller)
         return 0
 
@@ -332,7 +332,7 @@ class Operations:
         self._lookup(path)
         caller = self._caller()
         parent, name = parent_of(self.procfs, path, caller)
-        with self._recorder.recorded(lambda: RemoveDirectory(path, frozen(caller))):
+        with self._recorder.recorded(lambda: ChangeDirectory(Verb.REMOVE, path, frozen(caller))):
             parent.remove_directory(name, caller)
         return 0
 

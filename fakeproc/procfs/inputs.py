@@ -11,6 +11,7 @@ import errno
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
 from fakeproc.kernel.errors import Refused
@@ -134,50 +135,39 @@ class Write:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class MakeDirectory:
-    """mkdir(2): a group is made."""
+class Verb(StrEnum):
+    """What is done with a directory."""
 
+    MAKE = "mkdir"
+    REMOVE = "rmdir"
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeDirectory:
+    """mkdir(2) or rmdir(2): a group is made or removed."""
+
+    verb: Verb
     path: str
     caller: TaskCaller
 
     def apply(self, procfs: Procfs) -> None:
-        """Make it."""
+        """Make or remove it."""
         parent, name = parent_of(procfs, self.path, procfs.machine.root)
-        parent.make_directory(name, self.caller)
+        if self.verb is Verb.MAKE:
+            parent.make_directory(name, self.caller)
+        else:
+            parent.remove_directory(name, self.caller)
 
     def to_json(self) -> dict[str, Any]:
         """Return path and caller."""
-        return {"mkdir": self.path, "caller": _caller_to_json(self.caller)}
+        return {self.verb.value: self.path, "caller": _caller_to_json(self.caller)}
 
     @staticmethod
-    def from_json(values: Mapping[str, Any]) -> MakeDirectory:
+    def from_json(values: Mapping[str, Any]) -> ChangeDirectory:
         """Read it back."""
+        verb = next(verb for verb in Verb if verb in values)
         caller = _caller_from_json(_taken(values, "caller", dict))
-        return MakeDirectory(_taken(values, "mkdir", str), caller)
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveDirectory:
-    """rmdir(2): a group is removed."""
-
-    path: str
-    caller: TaskCaller
-
-    def apply(self, procfs: Procfs) -> None:
-        """Remove it."""
-        parent, name = parent_of(procfs, self.path, procfs.machine.root)
-        parent.remove_directory(name, self.caller)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return path and caller."""
-        return {"rmdir": self.path, "caller": _caller_to_json(self.caller)}
-
-    @staticmethod
-    def from_json(values: Mapping[str, Any]) -> RemoveDirectory:
-        """Read it back."""
-        caller = _caller_from_json(_taken(values, "caller", dict))
-        return RemoveDirectory(_taken(values, "rmdir", str), caller)
+        return ChangeDirectory(verb, _taken(values, verb, str), caller)
 
 
 def parent_of(procfs: Procfs, path: str, caller: Caller) -> tuple[Directory, str]:
@@ -293,8 +283,7 @@ class Nothing:
 
 _KINDS: dict[str, Callable[[Mapping[str, Any]], Input]] = {
     "write": Write.from_json,
-    "mkdir": MakeDirectory.from_json,
-    "rmdir": RemoveDirectory.from_json,
+    **dict.fromkeys(Verb, ChangeDirectory.from_json),
     "adopt": Adopt.from_json,
     "depart": Depart.from_json,
 }

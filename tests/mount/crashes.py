@@ -20,7 +20,7 @@ from pathlib import Path
 from fakeproc.journal import Contents, Header, Journal, read_file
 from fakeproc.mount import MountOptions, load_binding, start_server, unmount
 from fakeproc.procfs.control import CONTROL_FILES
-from fakeproc.procfs.inputs import Adopt, Depart, Entry, MakeDirectory, RemoveDirectory, Write
+from fakeproc.procfs.inputs import Adopt, ChangeDirectory, Depart, Entry, Write
 from fakeproc.procfs.tree import Procfs
 from fakeproc.scenario.load import read_scenario
 from tests.state import dump
@@ -151,14 +151,11 @@ class Writer:
 def as_told(entry: Entry, pid: int) -> str | None:
     """Return an input of this process as it reports it."""
     change = entry.input
-    if not isinstance(change, Write | MakeDirectory | RemoveDirectory):
-        return None
-    if change.caller.host_pid != pid:
-        return None
-    if isinstance(change, Write):
+    if isinstance(change, Write) and change.caller.host_pid == pid:
         return f"try write {change.path} {change.data.decode()!r}"
-    verb = "mkdir" if isinstance(change, MakeDirectory) else "rmdir"
-    return f"try {verb} {change.path} ''"
+    if isinstance(change, ChangeDirectory) and change.caller.host_pid == pid:
+        return f"try {change.verb} {change.path} ''"
+    return None
 
 
 def check_told(writers: list[Writer], entries: tuple[Entry, ...]) -> None:
@@ -232,7 +229,7 @@ def main(folder: Path, kills: int, seed: str) -> None:
         acknowledged += sum(writer.acknowledged for writer in writers)
     entries = read_file(file).entries
     kinds = {type(entry.input) for entry in entries}
-    assert kinds >= {Write, MakeDirectory, RemoveDirectory, Adopt, Depart}, kinds
+    assert kinds >= {Write, ChangeDirectory, Adopt, Depart}, kinds
     print(f"{kills} kills, {acknowledged} acknowledged, {len(entries)} recorded")
 
 

@@ -16,12 +16,12 @@ from fakeproc.kernel.profile import PROFILE_NAMES
 from fakeproc.kernel.task import Caller, Credentials, TaskCaller
 from fakeproc.procfs.inputs import (
     Adopt,
+    ChangeDirectory,
     Depart,
     Entry,
     Input,
-    MakeDirectory,
     Nothing,
-    RemoveDirectory,
+    Verb,
     Write,
     frozen,
 )
@@ -31,6 +31,7 @@ from tests.state import dump
 from tests.test_properties import Step, caller_named, files, small_machine, steps, tids
 
 CALLER = TaskCaller(Credentials(1000, 100, 3), 70, 71, "a\udcff b", 72)
+ROOT = frozen(small_machine().root)
 PLACED = TaskCaller(
     Credentials(), 1, 1, "sh", 1, Placement("/slice", 3, PolicyMode.BIND, policy_nodes=2)
 )
@@ -45,8 +46,8 @@ def through_json(entry: Entry) -> Entry:
     [
         Write("/100/oom_adj", b"\0\xff\n5", CALLER, may_become=True),
         Write("/fakeproc/ctl", "spawn name=é".encode(), PLACED, may_become=False),
-        MakeDirectory("/fakeproc/cgroup/\xe9\udce9", CALLER),
-        RemoveDirectory("/fakeproc/cgroup/a", PLACED),
+        ChangeDirectory(Verb.MAKE, "/fakeproc/cgroup/\xe9\udce9", CALLER),
+        ChangeDirectory(Verb.REMOVE, "/fakeproc/cgroup/a", PLACED),
         Adopt(5, 6, 7, "sh\udcc3", Credentials(1, 2, 3), parent=4),
         Depart(5),
         Nothing(),
@@ -78,6 +79,7 @@ def test_what_is_none_is_told(text: str) -> None:
 # -- Histories ---------------------------------------------------------------------
 
 HOLDS = ("stuck", "at-exit", "mmap-lock", "frozen")
+verbs = st.sampled_from([Verb.MAKE, Verb.MAKE, Verb.REMOVE])
 directories = st.sampled_from(["/fakeproc/cgroup/a", "/fakeproc/cgroup/a/b", "/fakeproc/x"])
 times_ns = st.sampled_from([0, 1, 10**6, 10**8, 5 * 10**8, 3 * 10**9])
 held = st.builds(
@@ -104,9 +106,7 @@ written = st.one_of(
     ),
 )
 other_inputs = st.one_of(
-    st.builds(MakeDirectory, directories, st.just(CALLER)),
-    st.builds(lambda path: MakeDirectory(path, frozen(small_machine().root)), directories),
-    st.builds(lambda path: RemoveDirectory(path, frozen(small_machine().root)), directories),
+    st.builds(ChangeDirectory, verbs, directories, st.sampled_from([ROOT, ROOT, CALLER])),
     st.builds(
         lambda pid, tid, parent: Adopt(pid + 900, pid, tid or pid, "sh", Credentials(), parent),
         st.sampled_from([70, 71]),
@@ -198,8 +198,7 @@ def test_who_is_adopted_is_there_until_it_departs() -> None:
 def test_an_adopted_process_that_is_held_stays_as_what_it_was() -> None:
     procfs = Procfs(small_machine())
     Adopt(970, 70, 70, "sh", Credentials(), parent=0).apply(procfs)
-    root = frozen(procfs.machine.root)
-    Write("/fakeproc/ctl", b"hold 70 stuck", root, may_become=True).apply(procfs)
+    Write("/fakeproc/ctl", b"hold 70 stuck", ROOT, may_become=True).apply(procfs)
     Depart(970).apply(procfs)
     assert procfs.machine.process(70).group_exit
     assert procfs.adopted == {}
