@@ -390,8 +390,8 @@ def _require_same(arguments: argparse.Namespace, asked: Header, there: Header) -
 def _tell_of_torn_line(contents: Contents) -> None:
     if contents.torn_bytes:
         print(
-            f"fakeproc: {contents.name}: line {contents.lines + 1}: was cut short ({contents.torn_bytes} "
-            "bytes); it is dropped, nobody was told that it counts.",
+            f"fakeproc: {contents.name}: line {contents.lines + 1}: was cut short "
+            f"({contents.torn_bytes} bytes); it is dropped, nobody was told that it counts.",
             file=sys.stderr,
         )
 

@@ -25,11 +25,12 @@ from fakeproc.procfs.tree import Procfs
 from fakeproc.scenario.load import read_scenario
 from tests.state import dump
 
-WRITERS = 3
 _ACKNOWLEDGEMENTS = (3, 20)
 """After how many of them in a round the kill is aimed, at least and at most."""
 _AIM_S = 0.005
 """How long after the last of these the kill comes, at most."""
+_CALM_EVERY = 10
+"""In which rounds the load ends before the kill, so that the mount can be looked at once more."""
 _PIDS = (100001, 100003, 100008, 100010, 100012, 100013)
 _COMMANDS = (
     "spawn name=extra rss=30M",
@@ -49,6 +50,8 @@ _COMMANDS = (
 def draw(choose: random.Random) -> tuple[str, str, str]:
     """Return what to do: a verb, a path in the mount, the data."""
     what = choose.random()
+    if what < 0.1:
+        return "write", f"/{choose.choice(_PIDS)}/oom_adj", str(choose.randint(-18, 16))
     if what < 0.6:
         pid = choose.choice((*_PIDS, os.getpid()))
         return "write", f"/{pid}/oom_score_adj", str(choose.randint(-20, 1020))
@@ -125,6 +128,11 @@ class Writer:
         self.text += heard.decode()
         return not heard
 
+    def stop(self) -> None:
+        """Kill it, when what it was doing is done as far as the server is concerned."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+
     def end(self) -> None:
         """Hear it out."""
         while not self.listen():
@@ -174,60 +182,84 @@ class Reference:
     def __init__(self, contents: Contents) -> None:
         assert contents.header is not None
         self.procfs: Procfs = contents.header.boot()
-        self._seen = 0
+        self.seen = 0
+        """Inputs that have happened."""
 
-    def follow(self, contents: Contents) -> tuple[Entry, ...]:
-        """Let the inputs happen that are new; return them."""
-        new = contents.entries[self._seen :]
-        self._seen = len(contents.entries)
-        for entry in new:
+    def follow(self, contents: Contents) -> None:
+        """Let the inputs happen that are new."""
+        for entry in contents.entries[self.seen :]:
             entry.replay(self.procfs)
-        return new
-
-
-def check_mount(mountpoint: Path, reference: Reference) -> None:
-    """Demand that the mount shows what the undisturbed machine does."""
-    for name in ("ps", "kmsg"):
-        shown = (mountpoint / "fakeproc" / name).read_text(errors="surrogateescape")
-        assert shown == CONTROL_FILES[name].render(reference.procfs), name
+        self.seen = len(contents.entries)
 
 
 # -- The rounds --------------------------------------------------------------------
 
 
-def main(folder: Path, kills: int, seed: str) -> None:
-    """Kill so often, and check after each."""
-    load_binding()  # once for all servers
-    choose = random.Random(seed)
-    mountpoint, file = folder / "proc", folder / "journal"
-    mountpoint.mkdir()
-    reference: Reference | None = None
-    acknowledged = 0
-    for number in range(kills):
-        journal = Journal(file)
-        if reference is None:
-            procfs = journal.begin(Header(*read_scenario(None), None, manual_clock=True))
-            reference = Reference(read_file(file))
-        else:
-            procfs = journal.carry_on()
-            assert dump(procfs) == dump(reference.procfs)
-        server = start_server(procfs, mountpoint, MountOptions(), journal)
+class Trial:
+    """A journal, the mounts that carry on from it, and the machine as it must be."""
+
+    def __init__(self, folder: Path, seed: str) -> None:
+        self._mountpoint = folder / "proc"
+        self._mountpoint.mkdir()
+        self.file = folder / "journal"
+        self._seed = seed
+        self._choose = random.Random(seed)
+        journal = Journal(self.file)
+        journal.begin(Header(*read_scenario(None), None, manual_clock=True))
+        journal.close()
+        self._reference = Reference(read_file(self.file))
+
+    def run(self, number: int) -> int:
+        """Start a server, put it under load, kill it; return how much it acknowledged."""
+        before = self._reference.seen
+        server = self._start()
         try:
-            reference.follow(read_file(file))
-            check_mount(mountpoint, reference)
-            writers = [Writer(mountpoint, f"{seed} {number} {n}") for n in range(WRITERS)]
-            listen(writers, choose.randint(*_ACKNOWLEDGEMENTS))
-            time.sleep(choose.uniform(0, _AIM_S))
+            writers = [Writer(self._mountpoint, f"{self._seed} {number} {n}") for n in range(3)]
+            listen(writers, self._choose.randint(*_ACKNOWLEDGEMENTS))
+            if number % _CALM_EVERY == 0:
+                self._calm_down(writers)
+            time.sleep(self._choose.uniform(0, _AIM_S))
         finally:
             os.kill(server, signal.SIGKILL)
             os.waitpid(server, 0)
         for writer in writers:
             writer.end()
-        unmount(mountpoint)
-        new = reference.follow(read_file(file))
-        check_told(writers, new)
-        acknowledged += sum(writer.acknowledged for writer in writers)
-    entries = read_file(file).entries
+        unmount(self._mountpoint)
+        self._reference.follow(read_file(self.file))
+        check_told(writers, read_file(self.file).entries[before:])
+        return sum(writer.acknowledged for writer in writers)
+
+    def _start(self) -> int:
+        """Carry on from the journal, and compare what comes of it."""
+        journal = Journal(self.file)
+        procfs = journal.carry_on()
+        assert dump(procfs) == dump(self._reference.procfs)
+        server = start_server(procfs, self._mountpoint, MountOptions(), journal)
+        self._compare()
+        return server
+
+    def _calm_down(self, writers: list[Writer]) -> None:
+        """End the load, and compare what the server that bore it shows."""
+        for writer in writers:
+            writer.stop()
+        self._compare()
+
+    def _compare(self) -> None:
+        """Demand that the mount shows what an undisturbed replay does."""
+        alive(self._mountpoint)  # now the server knows who has departed
+        self._reference.follow(read_file(self.file))
+        for name in ("ps", "kmsg"):
+            shown = (self._mountpoint / "fakeproc" / name).read_text(errors="surrogateescape")
+            assert shown == CONTROL_FILES[name].render(self._reference.procfs), name
+
+
+def main(folder: Path, kills: int, seed: str) -> None:
+    """Kill so often, and check after each."""
+    load_binding()  # once for all servers
+    trial = Trial(folder, seed)
+    calm = kills // _CALM_EVERY + 1
+    acknowledged = sum(trial.run(number) for number in range(kills + calm))
+    entries = read_file(trial.file).entries
     kinds = {type(entry.input) for entry in entries}
     assert kinds >= {Write, ChangeDirectory, Adopt, Depart}, kinds
     print(f"{kills} kills, {acknowledged} acknowledged, {len(entries)} recorded")

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -89,8 +91,15 @@ held = st.builds(
     st.sampled_from([1, 100, 2500]),
     tids,
 )
+adjusted = st.tuples(
+    st.sampled_from([100, 102, "user", "root"]),
+    st.just(True),
+    st.sampled_from(["/100/oom_adj", "/101/task/102/oom_score_adj", "/103/oom_adj", "/102/comm"]),
+    st.sampled_from([b"5", b"15", b"0", b"-3"]),
+)
 written = st.one_of(
     steps,
+    adjusted,
     st.tuples(st.just("root"), st.just(True), st.just("/fakeproc/ctl"), held.map(str.encode)),
     st.tuples(
         st.just("root"),
@@ -119,10 +128,12 @@ moments = st.tuples(st.lists(times_ns, max_size=3), st.booleans(), st.one_of(wri
 Moment = tuple[list[int], bool, Step | Input]
 
 
-def as_input(procfs: Procfs, step: Step | Input) -> Input | None:
-    """Return what would be recorded of a step, if it comes to that."""
+def prepared(
+    procfs: Procfs, step: Step | Input
+) -> tuple[Input | None, Callable[[], object]] | None:
+    """Return what is to be recorded of a step, and how it is done; None if it comes to nothing."""
     if not isinstance(step, tuple):
-        return step
+        return step, partial(step.apply, procfs)
     name, has_descriptor, path, data = step
     caller = caller_named(procfs.machine, name)
     opener: Caller = procfs.machine.root if has_descriptor else caller
@@ -132,8 +143,8 @@ def as_input(procfs: Procfs, step: Step | Input) -> Input | None:
     except Refused:
         return None
     assert isinstance(node, File)
-    may_become = caller.credentials.uid == 0
-    return Write(path, data, frozen(caller), may_become) if node.takes_input() else None
+    change = Write(path, data, frozen(caller), may_become=procfs.may_become(caller))
+    return change if node.takes_input() else None, partial(node.store, caller, data)
 
 
 def read_everything(procfs: Procfs) -> None:
@@ -148,16 +159,13 @@ def history(procfs: Procfs, todo: list[Moment]) -> Iterator[tuple[Entry, bool]]:
             procfs.machine.advance(ns)
             if reads:
                 read_everything(procfs)
-        change = as_input(procfs, step)
-        if change is None:
-            continue
-        entry = Entry(procfs.machine.now_ns, change)
-        try:
-            change.apply(procfs)
-        except Refused:
-            yield entry, False
-        else:
-            yield entry, True
+        change, do = prepared(procfs, step) or (None, bool)
+        time_ns, accepted = procfs.machine.now_ns, False
+        with suppress(Refused):
+            do()
+            accepted = True
+        if change is not None:
+            yield Entry(time_ns, change), accepted
 
 
 @settings(deadline=None, max_examples=150)
