@@ -359,7 +359,8 @@ def _begin_or_carry_on(arguments: argparse.Namespace) -> tuple[Procfs, Journal |
     """Return the machine to mount, and the journal if it has one."""
     name, text = read_scenario(arguments.scenario)
     manual = arguments.clock == ClockMode.MANUAL
-    asked = Header(name, text, _kernel_config(arguments), manual)
+    speed = parse_speed(arguments.speed or "1")
+    asked = Header(name, text, _kernel_config(arguments), speed, manual)
     if arguments.journal is None:
         return asked.boot(), None
     journal = Journal(arguments.journal)
@@ -378,6 +379,7 @@ def _require_same(arguments: argparse.Namespace, asked: Header, there: Header) -
         ("--scenario", arguments.scenario is not None, asked.scenario != there.scenario),
         ("--kernel or --patch", asked.kernel is not None, asked.kernel_text != there.kernel_text),
         ("--clock", arguments.clock is not None, asked.manual_clock != there.manual_clock),
+        ("--speed", arguments.speed is not None, asked.clock_speed != there.clock_speed),
     ):
         if given and differs:
             raise Refused(

@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ class Header:
     """The whole text of it."""
     kernel: KernelConfig | None
     """What the options say of the kernel; None where they leave it to the scenario."""
+    clock_speed: Fraction
+    """Seconds in one of the host's, where ``manual_clock`` does not stop it."""
     manual_clock: bool
     boot_time_s: int | None = None
     """The wall clock at boot; None: not booted yet."""
@@ -59,7 +62,7 @@ class Header:
             boot_ns = self.boot_time_s * 1_000_000_000 + machine.now_ns
         machine.set_boot_time(boot_ns)
         procfs = Procfs(machine)
-        procfs.manual_clock = self.manual_clock
+        procfs.set_clock(self.clock_speed, manual=self.manual_clock)
         return procfs
 
     @property
@@ -77,6 +80,7 @@ class Header:
             "version": VERSION,
             "name": self.name,
             "kernel": self.kernel_text,
+            "clock_speed": str(self.clock_speed),
             "manual_clock": self.manual_clock,
             "boot_time_s": self.boot_time_s,
             "scenario": self.scenario,
@@ -92,10 +96,11 @@ class Header:
                 str(values["name"]),
                 str(values["scenario"]),
                 _kernel_of(values["kernel"]),
+                Fraction(values["clock_speed"]),
                 bool(values["manual_clock"]),
                 int(values["boot_time_s"]),
             )
-        except (LookupError, TypeError, AttributeError, Refused) as error:
+        except (LookupError, TypeError, Refused) as error:
             raise ValueError(f"cannot be read: {error}") from None
 
 

@@ -34,7 +34,6 @@ def dump(procfs: Procfs) -> dict[str, Any]:
         "memcgs": [dump_memcg(group) for group in machine.root_memcg.subtree()],
         "question": procfs.question,
         "adopted": {process.pid: host_pid for process, host_pid in procfs.adopted.items()},
-        "clock": procfs.manual_clock,
         "due": sorted(event.due_ns for event in machine.events._heap if not event.cancelled),
         "acting": {pid: thread.tid for pid, thread in procfs.acting.items()},
     }

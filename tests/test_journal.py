@@ -8,6 +8,7 @@ import os
 import re
 import stat
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,15 @@ from fakeproc.cli import main
 from fakeproc.journal import Contents, Header, Journal, Recorder, read, read_file, seal
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.profile import KernelConfig
+from fakeproc.procfs.clock import REAL_SPEED
 from fakeproc.procfs.inputs import Input, Nothing, Write, frozen
 from fakeproc.procfs.tree import Procfs
 from fakeproc.scenario.load import read_scenario
 from tests.state import dump
 
 SCENARIO = 'version = 1\n\n[[process]]\nname = "web"\npid = 100000\n'
-HEADER = Header("small", SCENARIO, KernelConfig("4.7").with_patch(3, on=True), manual_clock=True)
+KERNEL = KernelConfig("4.7").with_patch(3, on=True)
+HEADER = Header("small", SCENARIO, KERNEL, Fraction("2.5"), manual_clock=True)
 VALUES = (b"5", b"-7", b"100", b"1000")
 
 
@@ -65,13 +68,13 @@ def test_the_machine_is_there_again(file: Path) -> None:
     journal.close()
     again = Journal(file).carry_on()
     assert dump(again) == dump(procfs)
-    assert again.manual_clock
+    assert (again.manual_clock, again.clock_speed) == (True, Fraction("2.5"))
     assert again.machine.hardware.boot_time_s == procfs.machine.hardware.boot_time_s
     assert read_file(file).header is not None
 
 
 def test_the_builtin_scenario_can_be_begun(file: Path) -> None:
-    header = Header(*read_scenario(None), None, manual_clock=False)
+    header = Header(*read_scenario(None), None, REAL_SPEED, manual_clock=False)
     journal = Journal(file)
     procfs = journal.begin(header)
     journal.close()
@@ -305,6 +308,7 @@ def test_the_time_is_noted_once_in_a_second(file: Path) -> None:
         (["--kernel", "4.8"], "--kernel or --patch"),
         (["--patch", "3"], "--kernel or --patch"),
         (["--clock", "real"], "--clock"),
+        (["--speed", "2"], "--speed"),
     ],
 )
 def test_another_machine_does_not_carry_on(

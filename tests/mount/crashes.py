@@ -19,6 +19,7 @@ from pathlib import Path
 
 from fakeproc.journal import Contents, Header, Journal, read_file
 from fakeproc.mount import MountOptions, load_binding, start_server, unmount
+from fakeproc.procfs.clock import REAL_SPEED
 from fakeproc.procfs.control import CONTROL_FILES
 from fakeproc.procfs.inputs import Adopt, ChangeDirectory, Depart, Entry, Write
 from fakeproc.procfs.tree import Procfs
@@ -205,7 +206,7 @@ class Trial:
         self._seed = seed
         self._choose = random.Random(seed)
         journal = Journal(self.file)
-        journal.begin(Header(*read_scenario(None), None, manual_clock=True))
+        journal.begin(Header(*read_scenario(None), None, REAL_SPEED, manual_clock=True))
         journal.close()
         self._reference = Reference(read_file(self.file))
 
@@ -248,7 +249,7 @@ class Trial:
         """Demand that the mount shows what an undisturbed replay does."""
         alive(self._mountpoint)  # now the server knows who has departed
         self._reference.follow(read_file(self.file))
-        for name in ("ps", "kmsg"):
+        for name in ("ps", "kmsg", "clock"):
             shown = (self._mountpoint / "fakeproc" / name).read_text(errors="surrogateescape")
             assert shown == CONTROL_FILES[name].render(self._reference.procfs), name
 

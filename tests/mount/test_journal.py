@@ -96,10 +96,16 @@ def test_the_clock_stands_as_it_was_set(mount: Mount, file: Path) -> None:
     (first / "fakeproc/clock").write_text("+5s")
     first.crash()
     second = mount("--journal", os.fspath(file))
-    assert second.read("fakeproc/clock") == "time: 3605.000000000\nmode: manual\n"
-    (second / "fakeproc/clock").write_text("real")
+    assert second.read("fakeproc/clock") == ("time: 3605.000000000\nmode: manual\nspeed: 0\n")
+    (second / "fakeproc/clock").write_text("speed 2.5")
     second.crash()
-    assert mount("--journal", os.fspath(file)).read("fakeproc/clock").endswith("real\n")
+    assert mount("--journal", os.fspath(file)).read("fakeproc/clock").endswith("speed: 2.5\n")
+
+
+def test_a_speed_is_kept(mount: Mount, file: Path) -> None:
+    mount("--journal", os.fspath(file), "--speed", "10").crash()
+    again = mount("--journal", os.fspath(file), "--speed", "10")
+    assert again.read("fakeproc/clock").endswith("mode: scaled\nspeed: 10\n")
 
 
 class Shell:

@@ -16,6 +16,7 @@ from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.numa import Placement, PolicyMode
 from fakeproc.kernel.profile import PROFILE_NAMES
 from fakeproc.kernel.task import Caller, Credentials, TaskCaller
+from fakeproc.procfs import clock
 from fakeproc.procfs.inputs import (
     Adopt,
     ChangeDirectory,
@@ -83,6 +84,7 @@ def test_what_is_none_is_told(text: str) -> None:
 HOLDS = ("stuck", "at-exit", "mmap-lock", "frozen")
 verbs = st.sampled_from([Verb.MAKE, Verb.MAKE, Verb.REMOVE])
 directories = st.sampled_from(["/fakeproc/cgroup/a", "/fakeproc/cgroup/a/b", "/fakeproc/x"])
+clocks = st.sampled_from([b"manual", b"real", b"speed 2.5", b"+700ms", b"x"])
 times_ns = st.sampled_from([0, 1, 10**6, 10**8, 5 * 10**8, 3 * 10**9])
 held = st.builds(
     "hold {} {} for={}ms\nkill {} SIGKILL".format,
@@ -100,6 +102,7 @@ adjusted = st.tuples(
 written = st.one_of(
     steps,
     adjusted,
+    st.tuples(st.just("root"), st.just(True), st.just("/fakeproc/clock"), clocks),
     st.tuples(st.just("root"), st.just(True), st.just("/fakeproc/ctl"), held.map(str.encode)),
     st.tuples(
         st.just("root"),
@@ -180,6 +183,7 @@ def test_what_was_recorded_gives_the_same_state_and_log(kernel: str, todo: list[
             through_json(entry).replay(again)
         again.machine.advance(procfs.machine.now_ns - again.machine.now_ns)
         assert dump(again) == dump(procfs)
+        assert clock.render(again) == clock.render(procfs)
 
 
 def test_time_does_not_go_back() -> None:
