@@ -29,6 +29,7 @@ from fakeproc.procfs.inputs import (
     frozen,
 )
 from fakeproc.procfs.node import File
+from fakeproc.procfs.system_files import SYSTEM_FILES
 from fakeproc.procfs.tree import Procfs
 from tests.state import dump
 from tests.test_properties import Step, caller_named, files, small_machine, steps, tids
@@ -99,11 +100,26 @@ adjusted = st.tuples(
     st.sampled_from(["/100/oom_adj", "/101/task/102/oom_score_adj", "/103/oom_adj", "/102/comm"]),
     st.sampled_from([b"5", b"15", b"0", b"-3"]),
 )
+behaviours = st.sampled_from(
+    [
+        "behaviour=grow rate=20M/s",
+        "behaviour=grow rate=7M/s until=60M ignore_sigterm=yes",
+        "behaviour=sawtooth rate=30M/s until=90M period=1s",
+        "behaviour=fork-storm children=5/s max=20 child=4M",
+        "behaviour=constant exit_delay=300ms",
+    ]
+)
+lives = st.one_of(
+    st.builds("behave {} {}".format, tids, behaviours),
+    st.sampled_from(["cache clean=60M dirty=20M", "swapon /dev/a size=30M", "swapoff /dev/a"]),
+)
 written = st.one_of(
     steps,
     adjusted,
     st.tuples(st.just("root"), st.just(True), st.just("/fakeproc/clock"), clocks),
     st.tuples(st.just("root"), st.just(True), st.just("/fakeproc/ctl"), held.map(str.encode)),
+    st.tuples(st.just("root"), st.just(True), st.just("/fakeproc/ctl"), lives.map(str.encode)),
+    st.tuples(st.just("root"), st.just(True), st.just("/fakeproc/ctl"), lives.map(str.encode)),
     st.tuples(
         st.just("root"),
         st.just(True),
@@ -155,6 +171,12 @@ def read_everything(procfs: Procfs) -> None:
         file.render()
 
 
+def system_files(procfs: Procfs) -> dict[str, bytes]:
+    """Return what the files of the machine as a whole say."""
+    there = files(procfs)
+    return {path: file.render() for path, file in there if path[1:] in SYSTEM_FILES}
+
+
 def history(procfs: Procfs, todo: list[Moment]) -> Iterator[tuple[Entry, bool]]:
     """Live through it, with reads in between; return what is recorded, and if it counts."""
     for passing, reads, step in todo:
@@ -184,6 +206,7 @@ def test_what_was_recorded_gives_the_same_state_and_log(kernel: str, todo: list[
         again.machine.advance(procfs.machine.now_ns - again.machine.now_ns)
         assert dump(again) == dump(procfs)
         assert clock.render(again) == clock.render(procfs)
+        assert system_files(again) == system_files(procfs)
 
 
 def test_time_does_not_go_back() -> None:
