@@ -286,6 +286,7 @@ def _add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     for option, file, what in (
         ("--log", "kmsg", "the kernel log (default)"),
         ("--ps", "ps", "the tasks"),
+        ("--state", "state.toml", "the state, as a scenario that carries on from there"),
     ):
         shown.add_argument(
             option, dest="file", action="store_const", const=file, help=f"print {what}"

@@ -20,7 +20,7 @@ from fakeproc.kernel.profile import KernelConfig
 from fakeproc.procfs.clock import REAL_SPEED
 from fakeproc.procfs.inputs import Input, Nothing, Write, frozen
 from fakeproc.procfs.tree import Procfs
-from fakeproc.scenario.load import read_scenario
+from fakeproc.scenario.load import load_text, read_scenario
 from tests.state import dump
 
 SCENARIO = 'version = 1\n\n[[process]]\nname = "web"\npid = 100000\n'
@@ -349,6 +349,14 @@ def test_replay_prints_the_log(file: Path, capsys: pytest.CaptureFixture[str]) -
     for options in ([], ["--log"]):
         assert main(["replay", *options, str(file)]) == 0
         assert capsys.readouterr().out == procfs.machine.log.render() != ""
+
+
+def test_replay_prints_the_state_as_a_scenario(
+    file: Path, data: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", "--state", str(file)]) == 0
+    again = load_text(capsys.readouterr().out, "state")
+    assert again.process(100000).oom_score_adj == 1000
 
 
 def test_replay_tells_of_a_torn_line_and_leaves_it(
