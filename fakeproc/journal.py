@@ -12,6 +12,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import stat
 import time
 import zlib
@@ -32,6 +33,7 @@ VERSION = 1
 _MAGIC = b'{"fakeproc":"journal",'
 _SEAL = b',"crc":"%08x"}'
 _SEAL_BYTES = len(_SEAL % 0)
+_SEALED = re.compile(rb',"crc":"[0-9a-f]{8}"}\Z')
 _NOTE_INTERVAL_NS = 1_000_000_000
 
 Mark = tuple[int, int]
@@ -165,7 +167,7 @@ def read(name: str, data: bytes) -> Contents:
         raise Refused(errno.EINVAL, f"{name}: is no journal of fakeproc.")
     lines = data.split(b"\n")
     torn_bytes = len(lines.pop())
-    if lines and not torn_bytes and not _begins_whole(lines[-1]):
+    if lines and not torn_bytes and not _was_finished(lines[-1]):
         torn_bytes = len(lines.pop()) + 1
     header: Header | None = None
     entries: list[Entry] = []
@@ -184,8 +186,10 @@ def read(name: str, data: bytes) -> Contents:
     )
 
 
-def _begins_whole(line: bytes) -> bool:
-    """Say whether there is a value; what stands behind it is damage, and no cut."""
+def _was_finished(line: bytes) -> bool:
+    """Say whether a line has an end, or a whole value: what is wrong with it is no cut then."""
+    if _SEALED.search(line):
+        return True
     try:
         json.JSONDecoder().raw_decode(line.decode())
     except (ValueError, RecursionError):

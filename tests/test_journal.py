@@ -141,6 +141,10 @@ def test_a_change_in_the_last_line_never_counts(data: bytes) -> None:
     for place in range(last, len(data)):
         changed = bytearray(data)
         changed[place] ^= 1
+        # Without its end it is taken for one that was cut short.
+        if place < data.rindex(b',"crc"'):
+            assert line_refused(bytes(changed)) == len(VALUES) + 1
+            continue
         with suppress(Refused):
             assert read("j", bytes(changed)).entries == whole.entries[:-1]
 
