@@ -401,7 +401,10 @@ def serve(
     recorder = Recorder(procfs, journal)
     callers = Callers(procfs, recorder, real_capabilities=options.real_capabilities)
     if journal is not None:
-        callers.resume(journal.last_change_s)
+        try:
+            callers.resume(journal.last_change_s)
+        except Refused as refused:
+            raise MountError(refused.why) from None
     kind = Operations if is_mfusepy else _FusepyOperations
     was_up = threading.Event()
 
