@@ -569,3 +569,46 @@ def test_bug_in_a_handler_is_an_io_error_and_is_counted(
     assert "looks like a bad value" in stats[2]
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
     assert "a bug of ours" in caplog.text
+
+
+# -- scenario ----------------------------------------------------------------------
+
+
+def test_scenario_check(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
+    good.write_text("version = 1\n")
+    bad.write_text("version = 1\n[[process]]\nname = 'a'\nrsss = '1M'\nuid = -1\n")
+    done = _run("scenario", "check", good, "server")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = _run("scenario", "check", good, bad, tmp_path / "none.toml")
+    assert done.returncode == 1
+    first, second, third = done.stdout.splitlines()
+    assert first.startswith(f"{bad}:4: process 'a': key 'rsss': not known (nearest: rss)")
+    assert second == f"{bad}:5: process 'a': uid = -1: accepted is 0 to 4294967294."
+    assert third == f"{tmp_path}/none.toml: cannot be read: No such file or directory."
+
+
+def test_scenario_list_and_show() -> None:
+    listed = _run("scenario", "list").stdout.splitlines()
+    assert "patch-2" in {line.split()[0] for line in listed}
+    shown = _run("scenario", "show", "patch-2").stdout
+    assert shown.startswith("# Patch 2: both files keep one rule.")
+    message = _refusal(_run("scenario", "show", "patch-7"))
+    assert message.startswith("scenario 'patch-7': not known (nearest: patch-6)")
+
+
+def test_scenario_schema() -> None:
+    schema = json.loads(_run("scenario", "schema").stdout)
+    assert schema["properties"]["version"]["minimum"] == 1
+
+
+def test_scenario_run() -> None:
+    log = _run("scenario", "run", "patch-6").stdout
+    assert "Killed process 100102 (nightly-job)" in log
+
+
+def test_mount_of_no_scenario(folder: Path) -> None:
+    message = _refusal(_run("mount", "--scenario", "serve", folder))
+    assert message.startswith(
+        "scenario 'serve': not known (nearest: server); accepted: containers,"
+    )

@@ -100,6 +100,7 @@ class Restorer:
         machine.processes.clear()
         machine.used = MemorySizes()
         machine._busy.clear()
+        machine._last_number = 0
         self._machine = machine
 
     def add(self, image: ProcessImage) -> Process:
