@@ -16,9 +16,11 @@ from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.profile import PROFILE_NAMES
 from fakeproc.procfs.node import File, open_file
+from fakeproc.procfs.state_file import state_of
 from fakeproc.procfs.tree import Procfs
 from fakeproc.scenario import load_scenario
-from fakeproc.scenario.load import builtin_names, load_text, run_to_end
+from fakeproc.scenario.load import builtin_names, find_problems, load_text, run_to_end
+from fakeproc.toml import dump_scenario
 from tests.state import dump
 from tests.test_properties import (
     Step,
@@ -261,3 +263,21 @@ def test_it_may_be_edited_as_any_scenario() -> None:
     ) as refused:
         load_text(text.replace("version = 1", "version = 1\nx = 1"), "mine.toml")
     assert refused.value.error == 22
+
+
+@pytest.mark.parametrize(
+    ("pid", "key", "value", "words"),
+    [
+        (1, "children", [100_008, 1], "[state]: children: 1 is no child of 1."),
+        (1, "state", "Z", "[state]: process 1: init has no memory; accepted is one that runs."),
+        (100_008, "pid", 100_007, "process 'app': pid=100007: is taken."),
+        (100_008, "parent", 77, "process 'app': 77: no such task."),
+        (100_012, "mm", 2, "process 'app-helper': mm = 2: has no mm."),
+    ],
+)
+def test_what_cannot_be_is_refused(pid: int, key: str, value: object, words: str) -> None:
+    state = state_of(load_scenario())
+    table = next(table for table in state["process"] if table["pid"] == pid)
+    table[key] = value
+    (problem,) = find_problems(dump_scenario(state), "state.toml")
+    assert problem.partition(": ")[2] == words

@@ -198,9 +198,14 @@ class Restorer:
                 machine.holds.restore(thread, image.hold, image.hold_for_ns)
 
     def order_children(self, process: Process, children: Iterable[int]) -> None:
-        """Put the children of a process into this order; the others come before."""
+        """Put the children of a process into this order; the others come before.
+
+        EINVAL for who is none of them.
+        """
         for pid in children:
             child = self._machine.process(pid)
+            if child not in process.children:
+                raise Refused(errno.EINVAL, f"children: {pid} is no child of {process.pid}.")
             process.remove_child(child)
             process.add_child(child)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -10,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from fakeproc.kernel import numa, oom
+from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.memcg import Memcg, MemcgEvents
 from fakeproc.kernel.memory import Counters
@@ -37,6 +39,9 @@ from fakeproc.units import SIZE_KEYS, parse_duration_ns, parse_pages
 
 Table = Mapping[str, Any]
 
+_ROOTS = (1, 2)
+"""Init and kthreadd, who have no parent; every machine has them."""
+
 CredentialsOf = Callable[[Credentials, Table], Credentials]
 
 
@@ -55,14 +60,16 @@ class StateLoader:
 
     def add(self, table: Table) -> None:
         """Put in a process."""
-        leader = self._task(table, self._base(table), State.SLEEPING)
+        parent = table.get("parent", None if table.get("pid") in _ROOTS else 1)
+        base = self._machine.root if parent is None else self._machine.thread(parent)
+        leader = self._task(table, base.credentials, State.SLEEPING)
         threads = [
             self._task(each, leader.credentials, State.SLEEPING) for each in table.get("thread", ())
         ]
         process = self._restorer.add(
             ProcessImage(
                 tasks=(leader, *threads),
-                parent=table.get("parent"),
+                parent=parent,
                 memcg=self._machine.memcg(table.get("memcg", "/")),
                 mm=self._mm(table, leader),
                 is_kthread=table.get("kthread", False),
@@ -82,12 +89,6 @@ class StateLoader:
         if "behaviour" in table:
             does, tasks = behaviour_of(table["behaviour"]), (leader, *threads)
             self._behaving[process.pid] = partial(self._restorer.behave, process, does, tasks)
-
-    def _base(self, table: Table) -> Credentials:
-        """Return the credentials that count where the table names none."""
-        if "parent" in table:
-            return self._machine.thread(table["parent"]).credentials
-        return self._machine.root.credentials
 
     def _task(self, table: Table, base: Credentials, state: State) -> TaskImage:
         name = table.get("name", "?")
@@ -147,6 +148,10 @@ class StateLoader:
     def finish(self, data: Table) -> None:
         """Tie the processes together, and set what the machine itself remembers."""
         machine, table = self._machine, data["state"]
+        for pid in _ROOTS:
+            machine.process(pid)
+        if machine.init.leader.mm is None:
+            raise Refused(errno.EINVAL, "process 1: init has no memory; accepted is one that runs.")
         for action in self._later:
             action()
         self._restorer.attach_in_order(table.get("attached", ()))

@@ -27,6 +27,14 @@ def test_it_ends_the_same_in_fast_time_as_at_once(mount: Mount) -> None:
     assert mounted.read("fakeproc/kmsg") == machine.log.render()
 
 
+def test_it_ends_the_same_in_real_time_as_at_once(mount: Mount) -> None:
+    mounted = mount("--scenario", "patch-4")
+    machine = load_scenario("patch-4")
+    run_to_end(machine)
+    wait_until(lambda: "Killed process" in mounted.read("fakeproc/kmsg"), "the kill")
+    assert mounted.read("fakeproc/kmsg") == machine.log.render()
+
+
 def test_the_state_is_a_scenario_that_carries_on(mount: Mount, tmp_path: Path) -> None:
     first = mount("--scenario", "stuck-victim", "--clock", "manual")
     (first / "fakeproc/clock").write_text("+10s")
