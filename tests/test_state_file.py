@@ -48,7 +48,7 @@ def comparable(machine: Machine) -> dict[str, Any]:
     The mms are numbered as they appear, the processes by their places.
     """
     state = dump(Procfs(machine))
-    for name in ("log", "pressure", "load", "question", "acting"):
+    for name in ("log", "due", "pressure", "load", "question", "acting"):
         del state[name]
     state["memory"].pop("kswapd_is_awake")
     state["hardware"] = replace(machine.hardware, boot_time_s=0)
@@ -75,6 +75,9 @@ def comparable(machine: Machine) -> dict[str, Any]:
     state["held"] = [
         (thread.tid, machine.holds.for_ns(thread)) for thread in machine.threads() if thread.hold
     ]
+    for row, group in zip(state["memcgs"], machine.root_memcg.subtree(), strict=True):
+        there = [t.tid for t in group.oom_waiters if machine.find_thread(t.tid) is t]
+        row["oom_waiters"] = there
     state["ends"] = machine.ends_ns
     state["panicked"] = machine.panicked
     state["stopped"] = [
@@ -272,6 +275,12 @@ def test_it_may_be_edited_as_any_scenario() -> None:
         (1, "state", "Z", "[state]: process 1: init has no memory; accepted is one that runs."),
         (100_008, "pid", 100_007, "process 'app': pid=100007: is taken."),
         (100_008, "parent", 77, "process 'app': 77: no such task."),
+        (
+            100_012,
+            "count",
+            2,
+            "process 'app-helper': count: means nothing beside [state]; leave it out.",
+        ),
         (100_012, "mm", 2, "process 'app-helper': mm = 2: has no mm."),
     ],
 )

@@ -58,7 +58,7 @@ def state_of(machine: Machine) -> _Table:
         sysctl=_sysctls(machine),
         state=_memory_of_the_machine(machine),
         swap=[_swap_area(area) for area in machine.memory.swap_areas],
-        memcg=[_memcg(group) for group in machine.root_memcg.subtree() if group.parent],
+        memcg=[_memcg(machine, group) for group in machine.root_memcg.subtree() if group.parent],
         process=[_process(machine, process) for process in machine.processes.values()],
         event=list(_events(machine)),
     )
@@ -188,7 +188,9 @@ def _swap_area(area: SwapArea) -> _Table:
     return {"name": area.name, "size": _size(area.size_pages), "priority": area.priority}
 
 
-def _memcg(group: Memcg) -> _Table:
+def _memcg(machine: Machine, group: Memcg) -> _Table:
+    # Who was made to wait in a group that is not its own, and died, is still among them.
+    waiting = [t.tid for t in group.oom_waiters if machine.find_thread(t.tid) is t]
     return {
         "path": group.path,
         **_given(limit=_size(group.limit_pages), swap_limit=_size(group.swap_limit_pages)),
@@ -196,7 +198,7 @@ def _memcg(group: Memcg) -> _Table:
             oom_group=group.oom_group,
             oom_kill_disable=group.oom_kill_disable,
             failcnt=group.failcnt,
-            waiting=[thread.tid for thread in group.oom_waiters],
+            waiting=waiting,
             **_event_counts(group),
         ),
     }

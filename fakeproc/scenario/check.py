@@ -32,19 +32,18 @@ def problems(data: Mapping[str, Any]) -> Iterator[Problem]:
 
     What only the machine can refuse (a pid that is taken, no memory left) is not among it.
     """
-    # A state has keys side by side that a person would not write so.
-    together = {k: v for k, v in _TOGETHER.items() if k != "process" or "state" not in data}
-    yield from _Check(together).table("file", data, ())
+    yield from _Check(in_state="state" in data).table("file", data, ())
 
 
 _Together = Callable[[str, Mapping[str, Any], Path], Iterator[Problem]]
 
 
 class _Check:
-    """A walk over a scenario; ``together`` are the rules about keys side by side."""
+    """A walk over a scenario, or over the state of a machine, which has more keys."""
 
-    def __init__(self, together: Mapping[str, _Together]) -> None:
-        self._together = together
+    def __init__(self, *, in_state: bool) -> None:
+        self._in_state = in_state
+        self._together = {**_TOGETHER, "process": _process_of_state} if in_state else _TOGETHER
 
     def table(self, name: str, table: Mapping[str, Any], path: Path) -> Iterator[Problem]:
         """Walk over what is wrong with a table, which is a row of `TABLES`."""
@@ -65,6 +64,8 @@ class _Check:
         key, value, path = row.keys.get(name), table[name], (*path, name)
         if key is None:
             yield Problem(path, not_known(f"{where}: key", name, row.written_by_hand).why)
+        elif key.state_only and not self._in_state:
+            yield Problem(path, f"{where}: {name}: means nothing without [state]; leave it out.")
         elif key.type is not object and type(value) is not key.type:
             yield _not_accepted(where, name, key, value, path)
         elif key.table and isinstance(value, list):
@@ -120,27 +121,34 @@ _NOT_BESIDE_INIT = {"uid", "gid", "caps", "vm", "vfork", "mm", "parent", "count"
 
 def _process(where: str, table: Mapping[str, Any], path: Path) -> Iterator[Problem]:
     """Refuse keys that mean nothing beside others, or in this place."""
-    keys = TABLES["process"].keys
     nested = len(path) > 2
     sharing = table.get("vm") == "shared" or table.get("vfork", False)
-    plain = {key for key in table if not keys[key].state_only}
+    given = set(table)
     if table.get("kthread"):
-        yield from _beside(where, "kthread = true", plain - _BESIDE_KTHREAD, path)
+        yield from _beside(where, "kthread = true", given - _BESIDE_KTHREAD, path)
     elif sharing:
         beside = 'vm = "shared" or vfork'
-        yield from _beside(where, beside, plain & {*_NOT_BESIDE_SHARED, "mm"}, path)
+        yield from _beside(where, beside, given & {*_NOT_BESIDE_SHARED, "mm"}, path)
         if not nested and "parent" not in table:
             yield Problem(path, f"{where}: {beside}: only for a process in a process.")
     elif "mm" in table:
-        yield from _beside(where, "mm", plain & _NOT_BESIDE_SHARED, path)
+        yield from _beside(where, "mm", given & _NOT_BESIDE_SHARED, path)
     if table.get("pid") == 1:
-        yield from _beside(where, "pid = 1, which is init", plain & _NOT_BESIDE_INIT, path)
+        yield from _beside(where, "pid = 1, which is init", given & _NOT_BESIDE_INIT, path)
     if nested:
-        yield from _beside(where, "the table that this one is in", plain & {"parent"}, path)
+        yield from _beside(where, "the table that this one is in", given & {"parent"}, path)
     if "threads" in table and "thread" in table:
         yield from _beside(where, "thread", {"threads"}, path)
     if "hold_for" in table and "hold" not in table:
         yield Problem((*path, "hold_for"), f"{where}: hold_for: means nothing without hold.")
+
+
+_NOT_IN_STATE = {"count", "threads", "vm", "vfork", "process"}
+
+
+def _process_of_state(where: str, table: Mapping[str, Any], path: Path) -> Iterator[Problem]:
+    """Refuse keys by which a person says in short what a state says at length."""
+    yield from _beside(where, "[state]", _NOT_IN_STATE & set(table), path)
 
 
 def _beside(where: str, what: str, keys: set[str], path: Path) -> Iterator[Problem]:

@@ -80,6 +80,7 @@ class StateLoader:
                 pgrp=table.get("pgrp", 0),
                 session=table.get("session", 0),
                 oom_victims=table.get("oom_victims", 0),
+                oom_origin=table.get("oom_origin", False),
                 coredumping=table.get("coredumping", False),
                 ignores_sigchld=table.get("ignores_sigchld", False),
                 pending_signals=table.get("pending_signals"),

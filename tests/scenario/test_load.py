@@ -413,6 +413,8 @@ def test_errors_of_the_machine(folder: Path, line: str, words: list[str]) -> Non
         ("uid = 5\nkthread = true", ["uid: means nothing beside kthread = true; leave it out."]),
         ("hidden = 1", ["hidden = 1: accepted is true or false."]),
         ("hold = 'fast'", ['hold = "fast": accepted is "at-exit", "frozen", "stuck"']),
+        ("memdie = true", ["memdie: means nothing without [state]; leave it out."]),
+        ("thread = [{state = 'D'}]", ["thread '?': state: means nothing without [state]"]),
         ("hold_for = '5s'", ["hold_for: means nothing without hold."]),
         ("process = 1", ["process = 1: accepted is an array of tables"]),
         ("process = [1]", ["process = 1: accepted is an array of tables"]),
