@@ -274,6 +274,7 @@ def test_it_may_be_edited_as_any_scenario() -> None:
         (1, "children", [100_008, 1], "[state]: children: 1 is no child of 1."),
         (1, "state", "Z", "[state]: process 1: init has no memory; accepted is one that runs."),
         (100_008, "pid", 100_007, "process 'app': pid=100007: is taken."),
+        (100_008, "thread", [{"tid": 100_008}], "process 'app': pid=100008: is taken."),
         (100_008, "parent", 77, "process 'app': 77: no such task."),
         (
             100_012,

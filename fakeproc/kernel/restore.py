@@ -110,9 +110,11 @@ class Restorer:
         """
         machine = self._machine
         pid = image.tasks[0].tid
+        taken: set[int] = set()
         for task in image.tasks:
-            if machine.find_thread(task.tid) is not None:
+            if task.tid in taken or machine.find_thread(task.tid) is not None:
                 raise Refused(errno.EEXIST, f"pid={task.tid}: is taken.")
+            taken.add(task.tid)
         parent = None if image.parent is None else machine.thread(image.parent)
         number = machine._next_number()
         process = Process(pid, number, parent, image.memcg, attached=number)
