@@ -58,12 +58,12 @@ class CgroupNode(File):
 
     def render(self) -> bytes:
         """Return the content."""
-        self._require_there()
+        self.require_there()
         return self._row.render(self._session, self._memcg).encode(errors="surrogateescape")
 
     def store(self, caller: Caller, data: bytes) -> int:
         """Write; EINVAL where the file takes no writes (seen on 6.1).  ctl says why not."""
-        self._require_there()
+        self.require_there()
         if self._row.store is None:
             raise Refused(errno.EINVAL)
         self._session.require_running()
@@ -85,7 +85,7 @@ class CgroupNode(File):
             with suppress(Refused):
                 _named_thread(self._session, caller, _text(data))
 
-    def _require_there(self) -> None:
+    def require_there(self) -> None:
         """Refuse with ENODEV when the group has been removed, or the machine rebooted."""
         if not self._memcg.is_below(self._session.machine.root_memcg):
             raise Refused(errno.ENODEV)

@@ -117,6 +117,9 @@ class File(Node):
         """Return the file as one descriptor has it, opened with these flags."""
         return self
 
+    def require_there(self) -> None:
+        """Refuse when what the file speaks for is gone, to who reads on as well."""
+
     @abstractmethod
     def render(self) -> bytes:
         """Return the whole content as it is now."""
@@ -151,9 +154,9 @@ class OpenFile:
 
     def read(self, size: int, offset: int) -> bytes:
         """Return up to ``size`` bytes; fewer only at the end of the content."""
-        rendered = self.file.render()
+        self.file.require_there()
         if offset == 0 or offset != self._next_offset:
-            self._content = rendered
+            self._content = self.file.render()
         chunk = self._content[offset : offset + size]
         self._next_offset = offset + len(chunk)
         return chunk

@@ -61,10 +61,14 @@ class TaskNode(File):
         uid, gid = self._thread.process.owner(self._thread)
         return Attributes(stat.S_IFREG | self._row.mode, uid, gid)
 
+    def require_there(self) -> None:
+        """Refuse with ESRCH for a task that is gone."""
+        _require_there(self._session.machine, self._thread)
+
     def render(self) -> bytes:
         """Return the content; ESRCH for a task that is gone."""
+        self.require_there()
         machine = self._session.machine
-        _require_there(machine, self._thread)
         if self._row.render_for is not None:
             return self._row.render_for(machine, self._thread, self._reader)
         return self._row.render(machine, self._thread)

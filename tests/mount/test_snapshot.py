@@ -58,7 +58,11 @@ def host_file(pid: int, name: str) -> str:
 def children_of(pid: int) -> list[int]:
     """Return the children of all threads of a process."""
     tasks = Path("/proc", str(pid), "task").iterdir()
-    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    children = []
+    for task in tasks:
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended meanwhile
+            children += (task / "children").read_text().split()
+    return [int(child) for child in children]
 
 
 @contextmanager
