@@ -34,6 +34,9 @@ _NS_PER_S = 1_000_000_000
 _TOUCHED = 4
 """One page in so many of an address space is wanted in each step."""
 
+_FILES_TOUCHED = 512
+"""One page in so many of the page cache that has been dropped is wanted in each step."""
+
 _MOST_FAULTS = STEP_NS // reclaim.DISK_NS
 """How many pages the disk can bring back in a step."""
 
@@ -149,6 +152,34 @@ class Living:
             self._machine.stalls.tell("cpu", STEP_NS)
 
     def _use_memory(self, thread: Thread) -> int:
+        """Touch a part of the address space and of files; return how long that took (ns)."""
+        waited_ns = self._touch_pages(thread)
+        return waited_ns + self._read_files(thread)
+
+    def _read_files(self, thread: Thread) -> int:
+        """Read a part of the page cache that is gone; return how long that took (ns)."""
+        machine = self._machine
+        wanted = min(machine.memory.cache_evicted_pages // _FILES_TOUCHED, _MOST_FAULTS)
+        if not wanted or not can_fault(thread):
+            return 0
+        back, reclaimed = reclaim.refault(machine, wanted)
+        return self._faulted(thread, back, reclaimed)
+
+    def _faulted(
+        self, thread: Thread, pages: int, reclaimed: reclaim.Reclaimed | None = None
+    ) -> int:
+        """Count pages that came from the disk; return how long the task waited (ns)."""
+        machine = self._machine
+        machine.memory.counters.pgmajfault += pages
+        machine.memory.counters.workingset_refault += pages
+        reclaimed = reclaimed or reclaim.Reclaimed()
+        read_ns = pages * reclaim.DISK_NS
+        took_ns = read_ns + reclaimed.took_ns
+        if took_ns:
+            machine.stalls.wait(thread.process, took_ns, read_ns + reclaimed.disk_ns)
+        return took_ns
+
+    def _touch_pages(self, thread: Thread) -> int:
         """Touch a part of the address space; return how long what is in swap took (ns)."""
         machine, mm = self._machine, thread.mm
         if mm is None or not mm.sizes.swap_entries:
@@ -156,12 +187,7 @@ class Living:
         wanted = min(mm.sizes.swap_entries // _TOUCHED + 1, _MOST_FAULTS)
         room = machine.memory.obtain(thread, wanted)
         back = reclaim.swap_in(machine, thread.process, room.pages) if can_fault(thread) else 0
-        machine.memory.counters.pgmajfault += back
-        machine.memory.counters.workingset_refault += back
-        read_ns = back * reclaim.DISK_NS
-        if read_ns:
-            machine.stalls.wait(thread.process, read_ns, read_ns)
-        return room.stalled_ns + read_ns
+        return room.stalled_ns + self._faulted(thread, back)
 
     def _act(self, thread: Thread, life: _Life) -> int:
         """Do what the behaviour is about; return how long it had to wait for memory (ns)."""

@@ -80,7 +80,7 @@ class Counters:
     allocstall: int = 0
     """How often a task had to make room itself."""
     workingset_refault: int = 0
-    """Swapped pages that a running task wanted back."""
+    """Swapped and dropped pages that a running task wanted back."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -95,6 +95,8 @@ class Memory:
     cache_clean_pages: int = 0
     """Page cache that no task maps; what tasks map is theirs (`MemorySizes.file_pages`)."""
     cache_dirty_pages: int = 0
+    cache_evicted_pages: int = 0
+    """Page cache that has been reclaimed, and that those who run want back."""
     slab_reclaimable_pages: int = 0
     slab_unreclaimable_pages: int = 0
     swap_areas: list[SwapArea] = field(default_factory=list)
@@ -182,6 +184,7 @@ class Memory:
         """Fill the page cache up to so much, or drop from it; ENOMEM when it does not fit."""
         self._require_room("cache", clean_pages + dirty_pages - self.cache_pages)
         self.cache_clean_pages, self.cache_dirty_pages = clean_pages, dirty_pages
+        self.cache_evicted_pages = 0
 
     def set_slab(self, *, reclaimable_pages: int, unreclaimable_pages: int) -> None:
         """Let the kernel have so much for itself; ENOMEM when it does not fit."""
@@ -234,10 +237,16 @@ class Memory:
         swap_pages = sum(area.size_pages for area in areas)
         self._machine.hardware = replace(self._machine.hardware, swap_pages=swap_pages)
 
+    def evict(self, *, clean_pages: int, dirty_pages: int = 0) -> None:
+        """Drop page cache, the dirty part of it after writing; somebody will miss it."""
+        self.cache_clean_pages -= clean_pages
+        self.cache_dirty_pages -= dirty_pages
+        self.cache_evicted_pages += clean_pages + dirty_pages
+
     def make_way(self) -> None:
         """Drop clean cache for what has just been taken without asking."""
         if self.cache_clean_pages and (missing := -self.unclaimed_pages) > 0:
-            self.cache_clean_pages -= min(missing, self.cache_clean_pages)
+            self.evict(clean_pages=min(missing, self.cache_clean_pages))
 
     # -- What a page fault does ----------------------------------------------------
 

@@ -138,9 +138,8 @@ def _reclaim(machine: Machine, pages: int) -> Reclaimed:
     clean = min(pages - from_anon, memory.cache_clean_pages)
     from_slab = min(pages - from_anon - clean, slab)
     dirty = min(pages - from_anon - clean - from_slab, memory.cache_dirty_pages)
-    memory.cache_clean_pages -= clean
+    memory.evict(clean_pages=clean, dirty_pages=dirty)
     memory.slab_reclaimable_pages -= from_slab
-    memory.cache_dirty_pages -= dirty
     memory.counters.written += dirty
     return Reclaimed(clean + from_slab, dirty, _swap_out(machine, from_anon))
 
@@ -235,6 +234,24 @@ def swap_in(machine: Machine, process: Process, most_pages: int) -> int:
     machine.resize(mm, back)
     machine.memory.counters.pswpin += pages
     return pages
+
+
+def refault(machine: Machine, most_pages: int) -> tuple[int, Reclaimed]:
+    """Read page cache back that has been dropped; return how much, and what went for it.
+
+    Nobody is killed for it: what there is no room for stays where it is.
+    """
+    memory = machine.memory
+    reclaimed = Reclaimed()
+    missing = most_pages - (memory.unclaimed_pages - memory.watermarks.min_pages)
+    if missing > 0:
+        reclaimed = directly(machine, missing)
+    room = max(memory.unclaimed_pages - memory.watermarks.min_pages, 0)
+    pages = min(most_pages, memory.cache_evicted_pages, room)
+    wake_kswapd(machine, pages)
+    memory.cache_clean_pages += pages
+    memory.cache_evicted_pages -= pages
+    return pages, reclaimed
 
 
 def swap_in_anywhere(machine: Machine, pages: int) -> None:

@@ -110,6 +110,7 @@ def _machine(machine: Machine) -> _Table:
         **_given(
             cache=_used(memory.cache_clean_pages),
             cache_dirty=_used(memory.cache_dirty_pages),
+            cache_evicted=_used(memory.cache_evicted_pages),
             slab_reclaimable=_used(memory.slab_reclaimable_pages),
             oversubscribed=hardware.oversubscribed,
             end=None if ends_ns is None else _duration(max(ends_ns - machine.now_ns, 0)),

@@ -319,6 +319,7 @@ _MACHINE = {
     "swap": _size("swap, in one area; 2G without it"),
     "cache": _size("page cache that no process maps, clean"),
     "cache_dirty": _size("the same, not written to disk yet"),
+    "cache_evicted": _size("the same, dropped, and wanted back by who runs"),
     "slab": _size("what the kernel has for itself"),
     "slab_reclaimable": _size("what of that it can give back"),
     "cpus": _integer("CPUs; 2 without it", 1, 1024),

@@ -324,6 +324,7 @@ class _Loader:
         memory.set_cache(
             clean_pages=_pages(table, "cache", 0), dirty_pages=_pages(table, "cache_dirty", 0)
         )
+        memory.cache_evicted_pages = _pages(table, "cache_evicted", 0)
 
     def _add_memcg(self, table: Mapping[str, Any]) -> None:
         memcg = self._machine.make_memcg(table["path"])

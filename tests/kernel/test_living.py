@@ -159,6 +159,44 @@ def test_a_process_that_uses_what_is_in_swap_reads_it_back() -> None:
     assert process.mm.sizes.swap_entries == 0
 
 
+# -- Page cache --------------------------------------------------------------------
+
+
+def test_dropped_cache_is_read_back_by_who_runs() -> None:
+    machine = make()
+    machine.memory.set_cache(clean_pages=100 * MIB_PAGES, dirty_pages=0)
+    leak = spawn(machine, 1, "behaviour=grow rate=100M/s until=200M")
+    machine.advance(3 * SECOND)
+    memory, counters = machine.memory, machine.memory.counters
+    gone = memory.cache_evicted_pages
+    assert gone > 0
+    assert counters.workingset_refault > 0
+    assert total_us(machine, "memory") > 0
+    machine.exit_group(leak)
+    machine.advance(SECOND)
+    assert memory.cache_evicted_pages == gone  # nobody runs, so nobody misses it
+    machine.behave(spawn(machine, 1), Behaviour(BehaviourKind.CONSTANT))
+    stalled_us, read = total_us(machine, "io"), counters.workingset_refault
+    machine.advance(SECOND)
+    back = gone - memory.cache_evicted_pages
+    # A 512th of what is left in each of ten steps, at 20 us a page.
+    assert gone * 9 // 512 < back < gone * 10 // 512 + 1
+    assert counters.workingset_refault - read == back
+    assert total_us(machine, "io") - stalled_us == pytest.approx(20 * back, rel=0.15)
+
+
+def test_nobody_dies_for_page_cache_and_who_sets_it_is_missed_by_nobody() -> None:
+    machine = make(swap_mib=0)
+    spawn(machine, 230)
+    machine.memory.cache_evicted_pages = 200 * MIB_PAGES
+    machine.behave(spawn(machine, 1), Behaviour(BehaviourKind.CONSTANT))
+    machine.advance(10 * SECOND)
+    assert machine.last_verdict is None
+    assert machine.free_pages >= machine.memory.watermarks.min_pages
+    machine.memory.set_cache(clean_pages=0, dirty_pages=0)
+    assert machine.memory.cache_evicted_pages == 0
+
+
 def test_two_that_do_not_fit_thrash() -> None:
     machine = make(ram_mib=128, swap_mib=256)
     machine.store_sysctl("vm/min_free_kbytes", b"1024")

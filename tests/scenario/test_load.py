@@ -318,8 +318,8 @@ def why_refused(path: Path, line: int | None = None) -> str:
 
 
 MACHINE_KEYS = (
-    "ram, nodes, swap, cache, cache_dirty, slab, slab_reclaimable, cpus, hostname, kernel, "
-    "cgroup_version, uptime_s, uptime, end, first_pid, oversubscribed, "
+    "ram, nodes, swap, cache, cache_dirty, cache_evicted, slab, slab_reclaimable, cpus, hostname, "
+    "kernel, cgroup_version, uptime_s, uptime, end, first_pid, oversubscribed, "
     "switches, patches"
 )
 
@@ -628,6 +628,7 @@ def test_areas_of_swap_and_what_the_kernel_has(folder: Path) -> None:
         [machine]
         cache = "100M"
         cache_dirty = "10M"
+        cache_evicted = "5M"
         slab = "50M"
         slab_reclaimable = "20M"
         [[swap]]
@@ -645,6 +646,7 @@ def test_areas_of_swap_and_what_the_kernel_has(folder: Path) -> None:
     assert machine.hardware.swap_pages == 1088 * MIB_PAGES
     assert memory.cache_clean_pages == 100 * MIB_PAGES
     assert memory.cache_dirty_pages == 10 * MIB_PAGES
+    assert memory.cache_evicted_pages == 5 * MIB_PAGES
     assert memory.slab_reclaimable_pages == 20 * MIB_PAGES
     assert memory.slab_unreclaimable_pages == 30 * MIB_PAGES
 
