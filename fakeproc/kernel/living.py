@@ -163,16 +163,13 @@ class Living:
         if not wanted or not can_fault(thread):
             return 0
         back, reclaimed = reclaim.refault(machine, wanted)
-        return self._faulted(thread, back, reclaimed)
+        machine.memory.counters.workingset_refault_file += back
+        return self._read_from_disk(thread, back, reclaimed)
 
-    def _faulted(
-        self, thread: Thread, pages: int, reclaimed: reclaim.Reclaimed | None = None
-    ) -> int:
-        """Count pages that came from the disk; return how long the task waited (ns)."""
+    def _read_from_disk(self, thread: Thread, pages: int, reclaimed: reclaim.Reclaimed) -> int:
+        """Let a task wait for so many pages, and for the room for them; return how long (ns)."""
         machine = self._machine
         machine.memory.counters.pgmajfault += pages
-        machine.memory.counters.workingset_refault += pages
-        reclaimed = reclaimed or reclaim.Reclaimed()
         read_ns = pages * reclaim.DISK_NS
         took_ns = read_ns + reclaimed.took_ns
         if took_ns:
@@ -187,7 +184,8 @@ class Living:
         wanted = min(mm.sizes.swap_entries // _TOUCHED + 1, _MOST_FAULTS)
         room = machine.memory.obtain(thread, wanted)
         back = reclaim.swap_in(machine, thread.process, room.pages) if can_fault(thread) else 0
-        return room.stalled_ns + self._faulted(thread, back)
+        machine.memory.counters.workingset_refault_anon += back
+        return room.stalled_ns + self._read_from_disk(thread, back, reclaim.Reclaimed())
 
     def _act(self, thread: Thread, life: _Life) -> int:
         """Do what the behaviour is about; return how long it had to wait for memory (ns)."""

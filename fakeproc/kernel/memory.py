@@ -79,8 +79,10 @@ class Counters:
     pgsteal_direct: int = 0
     allocstall: int = 0
     """How often a task had to make room itself."""
-    workingset_refault: int = 0
-    """Swapped and dropped pages that a running task wanted back."""
+    workingset_refault_anon: int = 0
+    """Swapped pages that a running task wanted back."""
+    workingset_refault_file: int = 0
+    """Dropped page cache that a running task wanted back."""
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -147,7 +147,7 @@ def render_vmstat(machine: Machine) -> bytes:
         "nr_dirty": memory.cache_dirty_pages,
         "nr_shmem": used.shmem_pages,
         "nr_page_table_pages": used.pagetable_pages,
-        "pgpgin": events.pswpin * PAGE_KIB,
+        "pgpgin": (events.pswpin + events.workingset_refault_file) * PAGE_KIB,
         "pgpgout": (events.pswpout + events.written) * PAGE_KIB,
         "pswpin": events.pswpin,
         "pswpout": events.pswpout,
@@ -161,10 +161,10 @@ def render_vmstat(machine: Machine) -> bytes:
         "pgscan_direct": events.pgscan_direct,
     }
     if profile.refaults_of_anon:
-        counters["workingset_refault_anon"] = events.workingset_refault
-        counters["workingset_refault_file"] = 0
+        counters["workingset_refault_anon"] = events.workingset_refault_anon
+        counters["workingset_refault_file"] = events.workingset_refault_file
     else:
-        counters["workingset_refault"] = 0
+        counters["workingset_refault"] = events.workingset_refault_file
     if profile.count_oom_kill:
         counters["oom_kill"] = machine.oom_kills
     return "".join(f"{name} {value}\n" for name, value in counters.items()).encode()

@@ -151,7 +151,7 @@ def test_a_process_that_uses_what_is_in_swap_reads_it_back() -> None:
     assert process.mm is not None
     # A quarter of what is left and a page in each of ten steps.
     assert 4700 < counters.pswpin == 5000 - process.mm.sizes.swap_entries < 4750
-    assert counters.pgmajfault == counters.workingset_refault == counters.pswpin
+    assert counters.pgmajfault == counters.workingset_refault_anon == counters.pswpin
     # What takes 20 us a page is a stall of both, and full: nobody else runs.
     for resource in ("memory", "io"):
         assert total_us(machine, resource, line=1) == pytest.approx(20 * counters.pswpin, rel=0.15)
@@ -170,18 +170,18 @@ def test_dropped_cache_is_read_back_by_who_runs() -> None:
     memory, counters = machine.memory, machine.memory.counters
     gone = memory.cache_evicted_pages
     assert gone > 0
-    assert counters.workingset_refault > 0
+    assert counters.workingset_refault_file > 0
     assert total_us(machine, "memory") > 0
     machine.exit_group(leak)
     machine.advance(SECOND)
     assert memory.cache_evicted_pages == gone  # nobody runs, so nobody misses it
     machine.behave(spawn(machine, 1), Behaviour(BehaviourKind.CONSTANT))
-    stalled_us, read = total_us(machine, "io"), counters.workingset_refault
+    stalled_us, read = total_us(machine, "io"), counters.workingset_refault_file
     machine.advance(SECOND)
     back = gone - memory.cache_evicted_pages
     # A 512th of what is left in each of ten steps, at 20 us a page.
     assert gone * 9 // 512 < back < gone * 10 // 512 + 1
-    assert counters.workingset_refault - read == back
+    assert counters.workingset_refault_file - read == back
     assert total_us(machine, "io") - stalled_us == pytest.approx(20 * back, rel=0.15)
 
 
