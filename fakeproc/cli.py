@@ -33,8 +33,6 @@ from fakeproc.procfs.clock import ClockMode, parse_speed
 from fakeproc.procfs.control import CONTROL_FILES
 from fakeproc.procfs.session import HidePid
 from fakeproc.procfs.tree import Procfs
-from fakeproc.report.command import explain_log
-from fakeproc.report.options import what_if
 from fakeproc.scenario import BUILTIN, load_scenario, schema
 from fakeproc.scenario.load import (
     builtin_names,
@@ -44,7 +42,6 @@ from fakeproc.scenario.load import (
     read_scenario,
     run_to_end,
 )
-from fakeproc.snapshot.command import write_snapshot
 from fakeproc.units import parse_duration_ns, parse_integer
 
 EXIT_OK = 0
@@ -450,6 +447,10 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _explain_log(arguments: argparse.Namespace) -> int:
+    # Here, as in _snapshot: a mount need not wait for what only this command takes.
+    from fakeproc.report.command import explain_log
+    from fakeproc.report.options import what_if
+
     if arguments.mountpoint is not None or arguments.options:
         beside = " ".join(map(str, filter(None, (arguments.mountpoint, *arguments.options))))
         raise MountError(f"{beside}: means nothing beside --dmesg; name a mount or a log.")
@@ -475,6 +476,8 @@ def _explain_log(arguments: argparse.Namespace) -> int:
 
 
 def _snapshot(arguments: argparse.Namespace) -> int:
+    from fakeproc.snapshot.command import write_snapshot
+
     write_snapshot(arguments.output, redact=arguments.redact, pid=arguments.pid)
     return EXIT_OK
 

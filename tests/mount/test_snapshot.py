@@ -230,6 +230,7 @@ def test_redacted_nothing_that_names_a_process_is_left(tmp_path: Path) -> None:
 # The modules are there before the rights are gone: the interpreter may lie where only root is.
 _AS_NOBODY = f"""
 import os, sys
+import fakeproc.snapshot.command
 from fakeproc.cli import main
 os.setgroups([])
 os.setgid({NOBODY})
