@@ -20,7 +20,8 @@ from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.profile import PATCHES, PROFILE_NAMES
 from fakeproc.kernel.task import Thread
 from fakeproc.mount import BINDING_VARIABLE, is_mounted, unmount
-from fakeproc.procfs.task_files import TASK_FILES, TaskFile
+from fakeproc.procfs.task.directory import ENTRIES
+from fakeproc.procfs.task.node import TaskFile
 from tests.conformance.world import World
 from tests.conftest import Mounted, wait_until
 from tests.mount import put, refused
@@ -556,8 +557,8 @@ def test_bug_in_a_handler_is_an_io_error_and_is_counted(
         raise OSError(errno.EINVAL, "looks like a bad value")
 
     monkeypatch.setenv(BINDING_VARIABLE, binding)
-    monkeypatch.setitem(TASK_FILES, "comm", TaskFile(0o444, burst))
-    monkeypatch.setitem(TASK_FILES, "statm", TaskFile(0o444, lie))
+    monkeypatch.setitem(ENTRIES, "comm", TaskFile(reflects="", render=burst))
+    monkeypatch.setitem(ENTRIES, "statm", TaskFile(reflects="", render=lie))
     with World(tmp_path) as world:
         for name in ("1/comm", "1/statm"):
             with refused(errno.EIO):

@@ -15,7 +15,7 @@ from fakeproc.kernel.machine import Hardware, Machine
 from fakeproc.kernel.profile import PROFILE_NAMES, KernelConfig
 from fakeproc.kernel.task import PAGE_KIB, MemorySizes, Mm
 from fakeproc.procfs.node import File
-from fakeproc.procfs.system_files import render_meminfo
+from fakeproc.procfs.system.meminfo import render_meminfo
 from fakeproc.procfs.tree import Procfs
 from tests.state import dump
 

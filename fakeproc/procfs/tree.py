@@ -9,13 +9,14 @@ from collections.abc import Iterable
 
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
-from fakeproc.kernel.task import Caller, Thread
+from fakeproc.kernel.task import Caller
 from fakeproc.procfs.cgroup_files import CgroupDirectory
 from fakeproc.procfs.control import CONTROL_FILES
 from fakeproc.procfs.node import Attributes, Directory, Link, Node
 from fakeproc.procfs.session import HidePid, Session
-from fakeproc.procfs.system_files import SYSTEM_FILES, SystemNode
-from fakeproc.procfs.task_files import TASK_FILES, TaskNode
+from fakeproc.procfs.system import SYSTEM_ENTRIES
+from fakeproc.procfs.task.directory import TaskDirectory, tid_of
+from fakeproc.procfs.task.node import Of
 
 CONTROL_DIRECTORY = "fakeproc"
 
@@ -80,31 +81,23 @@ class _Root(Directory):
                 yield str(pid), stat.S_IFDIR
 
     def child(self, name: str, caller: Caller) -> Node:
-        tid = _tid(name)
+        tid = tid_of(name)
         if tid is None:
             return self._fixed.child(name, caller)
         thread = self._session.find_thread(tid, caller)
         if thread is None or self._session.hides(thread, caller, HidePid.INVISIBLE):
             raise Refused(errno.ENOENT)
-        return _TaskDirectory(self._session, thread, with_task=True)
-
-
-def _tid(name: str) -> int | None:
-    """Read a name that is a number as procfs writes it; leading zeros make it none."""
-    if name.isascii() and name.isdecimal() and name[0] != "0" and len(name) <= 10:
-        return int(name)
-    return None
+        return TaskDirectory(self._session, thread, Of.PROCESS)
 
 
 def _fixed_nodes(session: Session) -> _Static:
-    files: dict[str, Node] = {
-        path: SystemNode(session, path, row) for path, row in SYSTEM_FILES.items()
-    }
+    files: dict[str, Node] = {path: row.node(session, path) for path, row in SYSTEM_ENTRIES.items()}
     for name, control in CONTROL_FILES.items():
         files[f"{CONTROL_DIRECTORY}/{name}"] = control.node(session, control)
     files[f"{CONTROL_DIRECTORY}/cgroup"] = CgroupDirectory(session)
-    tree = _nest(files)
-    return _Static({**tree, "self": _Self(), "thread-self": _ThreadSelf()})
+    # procfs keeps the names of its root by length, then by their bytes.
+    tree = sorted(_nest(files).items(), key=lambda item: (len(item[0]), item[0]))
+    return _Static({**dict(tree), "self": _Self(), "thread-self": _ThreadSelf()})
 
 
 def _nest(files: dict[str, Node]) -> dict[str, Node]:
@@ -129,55 +122,3 @@ class _Self(Link):
 class _ThreadSelf(Link):
     def target(self, caller: Caller) -> str:
         return f"{caller.tgid}/task/{caller.tid}"
-
-
-class _TaskDirectory(Directory):
-    """/proc/<pid>, or /proc/<pid>/task/<tid>, which has no task/ of its own."""
-
-    def __init__(self, session: Session, thread: Thread, *, with_task: bool) -> None:
-        self._session = session
-        self._thread = thread
-        self._with_task = with_task
-
-    def attributes(self) -> Attributes:
-        uid, gid = self._thread.process.owner(self._thread)
-        return Attributes(stat.S_IFDIR | 0o555, uid, gid, nlink=9 if self._with_task else 7)
-
-    def entries(self, caller: Caller) -> Iterable[tuple[str, int]]:
-        if self._with_task:
-            yield "task", stat.S_IFDIR
-        for name in TASK_FILES:
-            yield name, stat.S_IFREG
-
-    def child(self, name: str, caller: Caller) -> Node:
-        if self._session.hides(self._thread, caller, HidePid.NO_ACCESS):
-            raise Refused(errno.EPERM)
-        if name == "task" and self._with_task:
-            return _ThreadList(self._session, self._thread)
-        row = TASK_FILES.get(name)
-        if row is None:
-            raise Refused(errno.ENOENT)
-        return TaskNode(self._session, self._thread, row, caller.placement)
-
-
-class _ThreadList(Directory):
-    """/proc/<pid>/task: the threads of the group, the leader first."""
-
-    def __init__(self, session: Session, thread: Thread) -> None:
-        self._session = session
-        self._thread = thread
-
-    def attributes(self) -> Attributes:
-        uid, gid = self._thread.process.owner(self._thread)
-        nlink = len(self._thread.process.threads) + 2
-        return Attributes(stat.S_IFDIR | 0o555, uid, gid, nlink)
-
-    def entries(self, caller: Caller) -> Iterable[tuple[str, int]]:
-        return [(str(thread.tid), stat.S_IFDIR) for thread in self._thread.process.threads]
-
-    def child(self, name: str, caller: Caller) -> Node:
-        tid = _tid(name)
-        thread = None if tid is None else self._session.find_thread(tid, caller)
-        if thread is None or thread.process is not self._thread.process:
-            raise Refused(errno.ENOENT)
-        return _TaskDirectory(self._session, thread, with_task=False)

@@ -29,7 +29,7 @@ from fakeproc.procfs.inputs import (
     frozen,
 )
 from fakeproc.procfs.node import File
-from fakeproc.procfs.system_files import SYSTEM_FILES
+from fakeproc.procfs.system import SYSTEM_ENTRIES
 from fakeproc.procfs.tree import Procfs
 from tests.state import dump
 from tests.test_properties import Step, caller_named, files, small_machine, steps, tids
@@ -174,7 +174,7 @@ def read_everything(procfs: Procfs) -> None:
 def system_files(procfs: Procfs) -> dict[str, bytes]:
     """Return what the files of the machine as a whole say."""
     there = files(procfs)
-    return {path: file.render() for path, file in there if path[1:] in SYSTEM_FILES}
+    return {path: file.render() for path, file in there if path[1:] in SYSTEM_ENTRIES}
 
 
 def history(procfs: Procfs, todo: list[Moment]) -> Iterator[tuple[Entry, bool]]:

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: MIT
+"""status: a task in words."""
+
+from __future__ import annotations
+
+from fakeproc.kernel.machine import Machine
+from fakeproc.kernel.numa import MAX_NODES, format_bitmap, format_list
+from fakeproc.kernel.task import PAGE_KIB, Thread, encode_name
+from fakeproc.procfs.node import Seek
+from fakeproc.procfs.task.node import TaskFile, TaskRow, parent_pid
+
+
+def render_status(machine: Machine, thread: Thread) -> bytes:
+    """Return the lines that this kernel prints, tabs and widths as it does."""
+    version = machine.profile.version
+    groups = (
+        _identity_lines(machine, thread),
+        _memory_lines(machine, thread),
+        _signal_lines(machine, thread),
+        _security_lines(machine, thread),
+        _placement_lines(machine, thread),
+    )
+    lines = [line for group in groups for since, line in group if since <= version]
+    return encode_name("".join(line + "\n" for line in lines))
+
+
+# A line and the version that introduced it.
+_Line = tuple[tuple[int, int], str]
+_ALWAYS = (0, 0)
+
+
+def _identity_lines(machine: Machine, thread: Thread) -> list[_Line]:
+    process = thread.process
+    uid, gid = thread.credentials.uid, thread.credentials.gid
+    # The umask belongs to what a task gives up when it exits.
+    umask: list[_Line] = [] if thread.exiting else [((4, 7), "Umask:\t0022")]
+    return [
+        (_ALWAYS, f"Name:\t{_escape(thread.comm)}"),
+        *umask,
+        (_ALWAYS, f"State:\t{thread.state.value} ({thread.state.description})"),
+        (_ALWAYS, f"Tgid:\t{process.pid}"),
+        (_ALWAYS, "Ngid:\t0"),
+        (_ALWAYS, f"Pid:\t{thread.tid}"),
+        (_ALWAYS, f"PPid:\t{parent_pid(thread)}"),
+        (_ALWAYS, "TracerPid:\t0"),
+        (_ALWAYS, f"Uid:\t{uid}\t{uid}\t{uid}\t{uid}"),
+        (_ALWAYS, f"Gid:\t{gid}\t{gid}\t{gid}\t{gid}"),
+        (_ALWAYS, "FDSize:\t" + ("0" if thread.exiting else "64")),
+        (_ALWAYS, "Groups:\t "),
+        ((4, 1), f"NStgid:\t{process.pid}"),
+        ((4, 1), f"NSpid:\t{thread.tid}"),
+        ((4, 1), f"NSpgid:\t{process.pgrp}"),
+        ((4, 1), f"NSsid:\t{process.session}"),
+        ((6, 9), f"Kthread:\t{int(process.is_kthread)}"),
+    ]
+
+
+def _escape(name: str) -> str:
+    """Escape what would break the line."""
+    return name.replace("\\", "\\\\").replace("\n", "\\n")
+
+
+def _memory_lines(machine: Machine, thread: Thread) -> list[_Line]:
+    if thread.mm is None or thread.process.is_kthread:
+        return []
+    sizes = thread.mm.sizes
+
+    def line(name: str, pages: int) -> str:
+        return f"{name}:\t{pages * PAGE_KIB:8d} kB"
+
+    lines: list[_Line] = [
+        (_ALWAYS, line("VmPeak", sizes.total_vm_pages)),
+        (_ALWAYS, line("VmSize", sizes.total_vm_pages)),
+        (_ALWAYS, line("VmLck", sizes.mlocked_pages)),
+        (_ALWAYS, line("VmPin", 0)),
+        (_ALWAYS, line("VmHWM", sizes.rss_pages)),
+        (_ALWAYS, line("VmRSS", sizes.rss_pages)),
+        ((4, 5), line("RssAnon", sizes.anon_pages)),
+        ((4, 5), line("RssFile", sizes.file_pages)),
+        ((4, 5), line("RssShmem", sizes.shmem_pages)),
+        (_ALWAYS, line("VmData", sizes.anon_pages + sizes.swap_entries)),
+        (_ALWAYS, line("VmStk", 33)),
+        (_ALWAYS, line("VmExe", 1)),
+        (_ALWAYS, line("VmLib", 0)),
+    ]
+    # One kind of page table is what is printed since 4.15, where they are counted together.
+    if machine.profile.table_format == "nr_ptes":
+        lines += [(_ALWAYS, line("VmPTE", sizes.pte_pages))]
+        lines += [(_ALWAYS, line("VmPMD", sizes.pmd_pages))]
+    else:
+        lines += [(_ALWAYS, line("VmPTE", sizes.pagetable_pages))]
+    return [
+        *lines,
+        (_ALWAYS, line("VmSwap", sizes.swap_entries)),
+        ((4, 4), line("HugetlbPages", 0)),
+        ((4, 15), f"CoreDumping:\t{int(thread.process.coredumping)}"),
+        ((5, 0), "THP_enabled:\t1"),
+        ((6, 4), "untag_mask:\t0xffffffffffffffff"),
+    ]
+
+
+def _signal_lines(machine: Machine, thread: Thread) -> list[_Line]:
+    pending = machine.pending_signals(thread.process)
+    return [
+        (_ALWAYS, f"Threads:\t{len(thread.process.threads)}"),
+        (_ALWAYS, "SigQ:\t0/31388"),
+        (_ALWAYS, f"SigPnd:\t{0:016x}"),
+        (_ALWAYS, f"ShdPnd:\t{pending:016x}"),
+        *((_ALWAYS, f"{name}:\t{0:016x}") for name in ("SigBlk", "SigIgn", "SigCgt")),
+    ]
+
+
+def _security_lines(machine: Machine, thread: Thread) -> list[_Line]:
+    held = thread.credentials.capabilities
+    return [
+        (_ALWAYS, f"CapInh:\t{0:016x}"),
+        (_ALWAYS, f"CapPrm:\t{held:016x}"),
+        (_ALWAYS, f"CapEff:\t{held:016x}"),
+        (_ALWAYS, f"CapBnd:\t{machine.full_capabilities:016x}"),
+        ((4, 3), f"CapAmb:\t{0:016x}"),
+        ((4, 10), "NoNewPrivs:\t0"),
+        (_ALWAYS, "Seccomp:\t0"),
+        ((5, 9), "Seccomp_filters:\t0"),
+        ((4, 17), "Speculation_Store_Bypass:\tvulnerable"),
+        ((5, 11), "SpeculationIndirectBranch:\tconditional enabled"),
+    ]
+
+
+def _placement_lines(machine: Machine, thread: Thread) -> list[_Line]:
+    hardware = machine.hardware
+    cpus = (1 << hardware.cpus) - 1
+    mems = thread.placement.mems & hardware.nodes
+    # A machine of one node runs a kernel without NUMA, whose masks have one bit.
+    mems_bits = 1 if hardware.nodes == 1 else MAX_NODES
+    return [
+        (_ALWAYS, f"Cpus_allowed:\t{format_bitmap(cpus, hardware.cpus)}"),
+        (_ALWAYS, f"Cpus_allowed_list:\t{format_list(cpus)}"),
+        (_ALWAYS, f"Mems_allowed:\t{format_bitmap(mems, mems_bits)}"),
+        (_ALWAYS, f"Mems_allowed_list:\t{format_list(mems)}"),
+        (_ALWAYS, "voluntary_ctxt_switches:\t0"),
+        (_ALWAYS, "nonvoluntary_ctxt_switches:\t0"),
+    ]
+
+
+ROWS: dict[str, TaskRow] = {
+    "status": TaskFile(
+        reflects="ids, state, sizes, signals, capabilities", render=render_status, seek=Seek.SEQ
+    ),
+}
