@@ -249,6 +249,14 @@ def test_patches_and_switches_of_the_kernel() -> None:
     assert again.config.states == config.states
 
 
+def test_sysctls_that_are_only_kept() -> None:
+    machine = load_scenario()
+    changed = {"net/ipv4/conf/lo/rp_filter": 2, "kernel/domainname": "lab", "fs/nr_open": 64}
+    for name, value in changed.items():
+        machine.store_sysctl(name, str(value).encode())
+    assert assert_carries_on(machine).kept_sysctls.changed() == changed
+
+
 def test_a_machine_that_has_panicked() -> None:
     machine = Machine()
     machine.panic("System is deadlocked on memory")

@@ -19,6 +19,7 @@ from fakeproc.kernel.behaviour import Behaviour
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.events import EventQueue
 from fakeproc.kernel.holds import Holds
+from fakeproc.kernel.kept_sysctls import KEPT, KeptSysctls
 from fakeproc.kernel.living import Living
 from fakeproc.kernel.loadavg import LoadAverage
 from fakeproc.kernel.log import KernelLog, Level
@@ -30,7 +31,7 @@ from fakeproc.kernel.profile import KernelConfig, Profile
 from fakeproc.kernel.ranking import Rankings
 from fakeproc.kernel.ratelimit import RateLimit
 from fakeproc.kernel.stalls import Stalls
-from fakeproc.kernel.sysctl import SysctlTable
+from fakeproc.kernel.sysctl import Sysctl, SysctlTable, parse_number
 from fakeproc.kernel.task import (
     PAGE_BYTES,
     PAGE_KIB,
@@ -163,6 +164,7 @@ class Machine:
         self.panicked = ""
         """Why the machine has panicked; nothing: it has not."""
         self.sysctls = SysctlTable({"vm/min_free_kbytes": zones.default_min_free_kib(self)})
+        self.kept_sysctls = KeptSysctls(self)
         self.log = KernelLog()
         self.now_ns = 0
         self.pressure = psi.all_pressures()
@@ -331,7 +333,21 @@ class Machine:
 
     def store_sysctl(self, name: str, data: bytes) -> int:
         """Write to a file under /proc/sys; return the bytes taken."""
+        if name in KEPT:
+            return self.kept_sysctls.store(name, data)
         return self.sysctls.store(name, data)
+
+    def store_last_pid(self, data: bytes) -> int:
+        """Write to sys/kernel/ns_last_pid: the next task gets the pid behind it."""
+        pid_max = self.sysctls["kernel/pid_max"]
+        pid, taken = parse_number("kernel/ns_last_pid", data, Sysctl(0, 0, pid_max))
+        self.last_pid = pid
+        self._next_pid = pid + 1
+        return taken
+
+    def set_hostname(self, name: str) -> None:
+        """Give the machine another name (sethostname(2), sys/kernel/hostname)."""
+        self.hardware = replace(self.hardware, hostname=name)
 
     # -- oom_adj, oom_score_adj, oom_score -----------------------------------------
 

@@ -82,20 +82,25 @@ class SysctlTable:
         something else than space follows the number at once.  The two forms of the
         overcommit limit exclude each other: setting one clears the other.
         """
-        sysctl = SYSCTLS[name]
-        match = _NUMBER.fullmatch(data)
-        value = _to_int(match) if match else None
-        if match is None or value is None or not sysctl.low <= value <= sysctl.high:
-            raise Refused(
-                errno.EINVAL,
-                f"sys/{name}: {data[:40]!r}: accepted are {sysctl.low} to {sysctl.high}.",
-            )
+        value, taken = parse_number(name, data, SYSCTLS[name])
         self._values[name] = value
         if name == "vm/overcommit_ratio":
             self._values["vm/overcommit_kbytes"] = 0
         elif name == "vm/overcommit_kbytes" and value:
             self._values["vm/overcommit_ratio"] = 0
-        return match.end(4)
+        return taken
+
+
+def parse_number(name: str, data: bytes, sysctl: Sysctl) -> tuple[int, int]:
+    """Return the number that a write begins with, and how many bytes it and the space take."""
+    match = _NUMBER.fullmatch(data)
+    value = _to_int(match) if match else None
+    if match is None or value is None or not sysctl.low <= value <= sysctl.high:
+        raise Refused(
+            errno.EINVAL,
+            f"sys/{name}: {data[:40]!r}: accepted are {sysctl.low} to {sysctl.high}.",
+        )
+    return value, match.end(4)
 
 
 def _to_int(match: re.Match[bytes]) -> int | None:

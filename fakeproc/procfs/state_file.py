@@ -135,7 +135,8 @@ def _kernel(machine: Machine) -> _Table:
 def _sysctls(machine: Machine) -> _Table:
     """Return the values that are not those of boot."""
     table: _Table = {}
-    for name, value in machine.sysctls.changed().items():
+    kept = machine.kept_sysctls.changed()
+    for name, value in {**machine.sysctls.changed(), **kept}.items():
         folder, _, file = name.partition("/")
         table.setdefault(folder, {})[file] = value
     return table

@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from fakeproc.kernel import behaviour, capability
+from fakeproc.kernel.kept_sysctls import KEPT, parse
 from fakeproc.kernel.memcg import MemcgEvents
 from fakeproc.kernel.memory import Counters
 from fakeproc.kernel.numa import MAX_NODES
@@ -414,6 +415,34 @@ _PROCESS = {
     **_PROCESS_STATE,
 }
 
+KEPT_FOLDERS = sorted({name.partition("/")[0] for name in KEPT} - {"kernel"})
+"""The folders of /proc/sys of which every file is only kept: "core/somaxconn" is a key of net."""
+
+
+def _kept_sysctl(name: str) -> Key:
+    def check(value: object) -> bool:
+        kept, text = KEPT[name], str(value).encode()
+        writable = kept.mode & 0o222 and type(value) in (int, str)
+        return bool(writable) and parse(name, kept.default, text)[1] >= 0
+
+    schema = {"type": ["integer", "string"]}
+    return Key("", "what the file takes, a number or a text", object, schema, check)
+
+
+def _kept_sysctls(folder: str) -> Key:
+    def accepts(name: str, value: object) -> bool:
+        return name in KEPT and bool(_kept_sysctl(name).check(value))
+
+    def check(table: object) -> bool:
+        return isinstance(table, dict) and all(
+            accepts(f"{folder}/{name}", value) for name, value in table.items()
+        )
+
+    meaning = f"/proc/sys/{folder}, files in folders in quotes"
+    accepted = 'a table, `"folder/name" = value`'
+    return Key(meaning, accepted, dict, {"type": "object"}, check)
+
+
 TABLES: Mapping[str, Table] = {
     "file": Table(
         "the file",
@@ -443,8 +472,11 @@ TABLES: Mapping[str, Table] = {
     "sysctl": Table(
         "[sysctl]",
         {
-            folder: _table(f"/proc/sys/{folder}", f"sysctl.{folder}")
-            for folder in sorted({name.partition("/")[0] for name in SYSCTLS})
+            **{folder: _kept_sysctls(folder) for folder in KEPT_FOLDERS},
+            **{
+                folder: _table(f"/proc/sys/{folder}", f"sysctl.{folder}")
+                for folder in sorted({name.partition("/")[0] for name in SYSCTLS})
+            },
         },
     ),
     **{
@@ -453,6 +485,11 @@ TABLES: Mapping[str, Table] = {
             {
                 name.partition("/")[2]: _integer("", sysctl.low, sysctl.high)
                 for name, sysctl in SYSCTLS.items()
+                if name.startswith(f"{folder}/")
+            }
+            | {
+                name.partition("/")[2]: _kept_sysctl(name)
+                for name in KEPT
                 if name.startswith(f"{folder}/")
             },
         )

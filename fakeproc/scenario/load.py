@@ -291,7 +291,7 @@ class _Loader:
         """Make what the processes need."""
         machine = self._machine
         for name, value in _sysctls(data.get("sysctl", {})):
-            machine.store_sysctl(name, b"%d" % value)
+            machine.store_sysctl(name, str(value).encode(errors="surrogateescape"))
         for place, area in enumerate(data.get("swap", ())):
             with _at(("swap", place), f"swap {area['name']!r}"):
                 pages = parse_pages(area["size"])
@@ -520,7 +520,7 @@ def _make_undumpable(process: Process) -> None:
         process.mm.dumpable = False
 
 
-def _sysctls(table: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+def _sysctls(table: Mapping[str, Any]) -> Iterator[tuple[str, int | str]]:
     for folder, values in table.items():
         for name, value in values.items():
             yield f"{folder}/{name}", value

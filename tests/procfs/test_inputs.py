@@ -172,9 +172,10 @@ def read_everything(procfs: Procfs) -> None:
 
 
 def system_files(procfs: Procfs) -> dict[str, bytes]:
-    """Return what the files of the machine as a whole say."""
-    there = files(procfs)
-    return {path: file.render() for path, file in there if path[1:] in SYSTEM_ENTRIES}
+    """Return what the files of the machine as a whole say, each time the same."""
+    there = {path[1:]: file for path, file in files(procfs)}
+    del there["sys/kernel/random/uuid"]
+    return {path: there[path].render() for path in there if path in SYSTEM_ENTRIES}
 
 
 def history(procfs: Procfs, todo: list[Moment]) -> Iterator[tuple[Entry, bool]]:

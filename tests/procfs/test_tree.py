@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from textwrap import dedent
+from uuid import UUID
 
 import pytest
 
@@ -804,6 +805,48 @@ def test_the_release_is_the_same_everywhere(kernel: str) -> None:
     assert proc.read("/sys/kernel/version") in proc.read("/version")
     assert proc.read("/sys/kernel/ostype") == "Linux\n"
     assert proc.read("/sys/kernel/hostname") == "box\n"
+
+
+def test_the_machine_can_be_given_another_name(proc: Proc) -> None:
+    proc.write("/sys/kernel/hostname", b"other\nmore")
+    assert proc.read("/sys/kernel/hostname") == "other\n"
+    assert "@other)" in proc.read("/version")
+
+
+def test_the_next_pid_can_be_chosen(proc: Proc) -> None:
+    """As checkpoint and restore do (pid_ns_ctl_handler)."""
+    assert proc.read("/sys/kernel/ns_last_pid") == f"{proc.machine.last_pid}\n"
+    proc.write("/sys/kernel/ns_last_pid", b"5000")
+    assert proc.machine.spawn("next").pid == 5001
+    assert proc.read("/sys/kernel/ns_last_pid") == "5001\n"
+
+
+def test_who_may_not_choose_the_next_pid(proc: Proc) -> None:
+    with refusal(errno.EPERM):
+        proc.write("/sys/kernel/ns_last_pid", b"5000", USER)
+
+
+def test_the_boot_has_an_id_and_each_read_a_uuid(proc: Proc) -> None:
+    boot_id = proc.read("/sys/kernel/random/boot_id")
+    assert UUID(boot_id.strip()).version == 4
+    assert proc.read("/sys/kernel/random/boot_id") == boot_id
+    ones = {proc.read("/sys/kernel/random/uuid") for _ in range(5)}
+    assert {UUID(one.strip()).version for one in ones} == {4}
+    assert len(ones) == 5
+
+
+def test_a_sysctl_that_is_only_kept(proc: Proc) -> None:
+    proc.write("/sys/net/core/somaxconn", b"100\n")
+    assert proc.read("/sys/net/core/somaxconn") == "100\n"
+    with refusal(errno.EINVAL):
+        proc.write("/sys/net/core/somaxconn", b"-1\n")
+    assert proc.read("/sys/net/core/somaxconn") == "100\n"
+
+
+@pytest.mark.parametrize(("kernel", "there"), [("series", False), ("6.18", True)])
+def test_a_sysctl_is_there_since_its_version(kernel: str, there: bool) -> None:
+    names = Proc(kernel).names("/sys/net/ipv4")
+    assert ("tcp_plb_enabled" in names) == there
 
 
 @pytest.mark.parametrize("name", SYSCTLS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from fakeproc.procfs.system import (
     hardware,
     identity,
+    kept_sysctl,
     meminfo,
     pressure,
     swaps,
@@ -20,7 +21,7 @@ from fakeproc.procfs.system import (
 )
 from fakeproc.procfs.system.node import SystemRow
 
-_MODULES = (hardware, identity, meminfo, pressure, swaps, sysctl, sysrq, time, vmstat)
+_MODULES = (hardware, identity, kept_sysctl, meminfo, pressure, swaps, sysctl, sysrq, time, vmstat)
 
 SYSTEM_ENTRIES: dict[str, SystemRow] = {
     path: row for module in _MODULES for path, row in module.ROWS.items()

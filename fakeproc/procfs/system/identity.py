@@ -3,8 +3,13 @@
 
 from __future__ import annotations
 
+import re
+
 from fakeproc.kernel.machine import Machine
+from fakeproc.kernel.task import Caller
 from fakeproc.procfs.system.node import SystemFile, SystemRow
+
+_LONGEST_HOSTNAME = 64
 
 
 def kernel_version(machine: Machine) -> str:
@@ -27,10 +32,20 @@ def _render_kernel_version(machine: Machine) -> bytes:
     return f"{kernel_version(machine)}\n".encode()
 
 
+def _store_hostname(machine: Machine, caller: Caller, data: bytes) -> int:
+    # proc_do_uts_string: up to 64 bytes of the first line.
+    name = re.split(rb"[\n\0]", data, maxsplit=1)[0][:_LONGEST_HOSTNAME]
+    machine.set_hostname(name.decode(errors="replace"))
+    return len(data)
+
+
 ROWS: dict[str, SystemRow] = {
     "version": SystemFile(reflects="the kernel", render=render_version),
     "sys/kernel/hostname": SystemFile(
-        reflects="the host's name", render=lambda machine: f"{machine.hardware.hostname}\n".encode()
+        reflects="the host's name",
+        mode=0o644,
+        render=lambda machine: f"{machine.hardware.hostname}\n".encode(),
+        store=_store_hostname,
     ),
     "sys/kernel/osrelease": SystemFile(
         reflects="the kernel's release",
