@@ -14,8 +14,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from fakeproc.kernel import badness, capability, memcg_oom, oom, oom_adj, psi, reaper, zones
+from fakeproc.kernel import (
+    badness,
+    capability,
+    details,
+    memcg_oom,
+    oom,
+    oom_adj,
+    psi,
+    reaper,
+    zones,
+)
 from fakeproc.kernel.behaviour import Behaviour
+from fakeproc.kernel.details import Details
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.events import EventQueue
 from fakeproc.kernel.holds import Holds
@@ -199,6 +210,8 @@ class Machine:
         self.forks = 0
         """Tasks created since boot (`processes` of /proc/stat)."""
         self.last_pid = 0
+        self.audit_sessions = 0
+        """Logins since boot: the last session id that audit has given out."""
         self.report_limit = RateLimit()
         """How often a kill is reported whole."""
         self.oom_kills = 0
@@ -612,6 +625,7 @@ class Machine:
         self._require_mm(creator)
         process = self._new_child(creator, creator, self._allocate_pid(pid))
         process.pgrp = process.session = process.pid
+        process.details = details.in_new_session(process.details)
         process.leader.credentials = credentials or creator.credentials
         # One number for both takes less memory.
         self._exec(process.leader, name, sizes, cmdline, mm_id=process.sequence)
@@ -695,6 +709,10 @@ class Machine:
         """Give a task another cpuset or memory policy."""
         thread.placement = placement
         self.rankings.changed(thread.process)
+
+    def set_details(self, process: Process, told: Details) -> None:
+        """Give a process other details."""
+        process.details = details.simplest(told)
 
     def set_oom_origin(self, process: Process, on: bool) -> None:
         """Mark a process as swapoff and unmerging KSM pages do: it is the first to be killed."""
@@ -872,6 +890,7 @@ class Machine:
         process.oom_score_adj = creator.process.oom_score_adj
         process.oom_score_adj_min = creator.process.oom_score_adj_min
         process.ignores_sigchld = creator.process.ignores_sigchld
+        process.details = creator.process.details
         return process
 
     def _fork_process(self, creator: Thread, flags: CloneFlags, pid: int | None) -> Process:
@@ -962,6 +981,7 @@ class Machine:
         self._charge(sizes)
         self._join_mm(thread, mm)
         self.rename(thread, name)
+        thread.process.details = details.after_exec(thread.process.details)
 
     def _require_mortal(self, process: Process) -> None:
         if process.is_global_init:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from fakeproc.kernel import oom
 from fakeproc.kernel.behaviour import Behaviour
+from fakeproc.kernel.details import Details
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.memcg import Memcg
@@ -77,6 +78,7 @@ class ProcessImage:
     ignores_sigchld: bool = False
     pending_signals: int | None = None
     """The signals that wait until it goes on, as a mask; None: it is not stopped."""
+    details: Details | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class MachineImage:
     last_pid: int = 0
     next_pid: int = 0
     oom_kills: int = 0
+    audit_sessions: int = 0
     deprecated_warned: bool = False
     panicked: str = ""
     counters: Counters | None = None
@@ -230,6 +233,7 @@ class Restorer:
         machine.forks, machine.last_pid = image.forks, image.last_pid
         machine._next_pid = image.next_pid
         machine.oom_kills = image.oom_kills
+        machine.audit_sessions = image.audit_sessions
         machine.deprecated_warned = image.deprecated_warned
         machine.panicked = image.panicked
         if image.counters is not None:
@@ -255,4 +259,5 @@ _COPIED = (
     "oom_victims",
     "coredumping",
     "ignores_sigchld",
+    "details",
 )

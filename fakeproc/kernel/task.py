@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from fakeproc.kernel.numa import ANYWHERE, Placement
 
 if TYPE_CHECKING:
+    from fakeproc.kernel.details import Details
     from fakeproc.kernel.memcg import Memcg
 
 PAGE_BYTES = 4096
@@ -358,6 +359,8 @@ class Process:
     coredumping: bool = False
     ignores_sigchld: bool = False
     """Its children leave no zombies."""
+    details: Details | None = None
+    """What somebody has said of it beside all this; None: nothing."""
 
     def __repr__(self) -> str:
         return f"<Process {self.pid} {self.comm!r}>"

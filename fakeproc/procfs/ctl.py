@@ -14,8 +14,9 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from fakeproc.kernel import behaviour, capability, numa
+from fakeproc.kernel import behaviour, capability, details, numa
 from fakeproc.kernel.behaviour import BEHAVIOUR_KEYS, Behaviour
+from fakeproc.kernel.details import DETAIL_KEYS, Details
 from fakeproc.kernel.errors import Refused, not_known
 from fakeproc.kernel.machine import CloneFlags, Machine, default_sizes, sizes_for
 from fakeproc.kernel.numa import PLACEMENT_KEYS, Placement
@@ -87,6 +88,15 @@ class Arguments:
         """Return what the words say that a process does by itself; None: they do not."""
         given = {key: text for key, text in self.options.items() if key in BEHAVIOUR_KEYS}
         return behaviour.parse(given) if given else None
+
+    def details(self, base: Details) -> Details:
+        """Return the base with program, folders, environment, nice value and terminal changed."""
+        given: dict[str, object] = {k: v for k, v in self.options.items() if k in DETAIL_KEYS}
+        if "nice" in given:
+            given["nice"] = self.integer("nice", -20, 19)
+        if "environ" in given:
+            given["environ"] = _variables(self.options["environ"])
+        return details.changed(base, given)
 
     def placement(self, machine: Machine, base: Placement) -> Placement:
         """Return the base with cpuset, its nodes and the memory policy changed."""
@@ -208,12 +218,33 @@ def _name(arguments: Arguments, default: str) -> str:
 
 
 def _cmdline(arguments: Arguments) -> tuple[bytes, ...]:
-    if "cmdline" not in arguments.options:
-        return ()
+    return tuple(word.encode() for word in _words("cmdline", arguments.options.get("cmdline", "")))
+
+
+def _words(key: str, text: str) -> list[str]:
+    """Return the words of an option that holds several; EINVAL for an open quote."""
     try:
-        return tuple(word.encode() for word in shlex.split(arguments.options["cmdline"]))
+        return shlex.split(text)
     except ValueError as error:
-        raise Refused(errno.EINVAL, f"cmdline=: cannot be read: {error}.") from None
+        raise Refused(errno.EINVAL, f"{key}=: cannot be read: {error}.") from None
+
+
+def _variables(text: str) -> dict[str, str]:
+    """Return an environment that is written ``A=1 B=2``."""
+    words = _words("environ", text)
+    if not all("=" in word for word in words):
+        raise Refused(errno.EINVAL, f"environ={text}: accepted are words such as LANG=C.")
+    return dict(word.split("=", 1) for word in words)
+
+
+def _details(caller: Caller, arguments: Arguments, base: Details) -> Details:
+    """Return the details that the options make of these; some steps are root's."""
+    wanted = arguments.details(base)
+    if wanted.nice < base.nice:
+        _require_root(caller, f"nice={wanted.nice}")
+    if wanted.root != base.root:
+        _require_root(caller, f"root={wanted.root}")
+    return wanted
 
 
 # -- The commands ------------------------------------------------------------------
@@ -234,6 +265,8 @@ def _spawn(session: Session, caller: Caller, arguments: Arguments) -> str:
     dumpable = arguments.flag("dumpable", True)
     placement = _placement(machine, caller, arguments, parent)
     does = arguments.behaviour()
+    inherited_details = details.in_new_session(parent.process.details) or details.STANDARD
+    told = _details(caller, arguments, inherited_details)
     process = machine.spawn(
         _name(arguments, "task"),
         parent=parent,
@@ -245,6 +278,8 @@ def _spawn(session: Session, caller: Caller, arguments: Arguments) -> str:
     if process.mm is not None:
         process.mm.dumpable = dumpable
     machine.place(process.leader, placement)
+    if not arguments.options.keys().isdisjoint(DETAIL_KEYS):
+        machine.set_details(process, told)
     if value is not None:
         # Root's value becomes the minimum as well; an ordinary user's does not.
         writer = machine.root if caller.credentials.uid == 0 else caller
@@ -287,7 +322,11 @@ def _exec(session: Session, caller: Caller, arguments: Arguments) -> str:
     thread = _own_thread(session, caller, arguments, "exec")
     base = MemorySizes() if _gives_sizes(arguments) else default_sizes()
     name = _name(arguments, thread.comm)
+    told = _details(
+        caller, arguments, details.after_exec(thread.process.details) or details.STANDARD
+    )
     session.machine.exec(thread, name, arguments.sizes(base), _cmdline(arguments))
+    session.machine.set_details(thread.process, told)
     return "ok"
 
 
@@ -368,6 +407,7 @@ def _set(session: Session, caller: Caller, arguments: Arguments) -> str:
     threads = [thread] if alone else process.threads
     placements = [_placement(machine, caller, arguments, each) for each in threads]
     origin = _origin(caller, arguments, process)
+    told = _details(caller, arguments, details.details_of(process))
     if mm is not None and changes_mm:
         dumpable = arguments.flag("dumpable", mm.dumpable)
         machine.resize(mm, arguments.sizes(mm.sizes))
@@ -377,6 +417,7 @@ def _set(session: Session, caller: Caller, arguments: Arguments) -> str:
     for each, placement in zip(threads, placements, strict=True):
         machine.place(each, placement)
     machine.set_oom_origin(process, origin)
+    machine.set_details(process, told)
     process.ignores_sigchld = ignores_sigchld
     machine.rename(thread, name)
     return "ok"
@@ -526,12 +567,13 @@ COMMANDS: dict[str, Command] = {
     "spawn": Command(
         "spawn name=web rss=300M uid=33 oom_score_adj=-500"
         " [file= shmem= swap= mlocked= size= pte= pmd= gid= caps= dumpable= parent= pid="
-        " cmdline= cpuset= mems_allowed= mempolicy= behaviour= and its words, see behave]",
+        " cmdline= exe= cwd= root= environ='A=1 B=2' nice= tty=pts/0 cpuset= mems_allowed="
+        " mempolicy= behaviour= and its words, see behave]",
         _spawn,
         (0, 0),
         (
             *("name", "oom_score_adj", "parent", "pid", "cmdline"),
-            *(*_CREDENTIAL_KEYS, *PLACEMENT_KEYS, *_MEMORY, *BEHAVIOUR_KEYS),
+            *(*_CREDENTIAL_KEYS, *PLACEMENT_KEYS, *_MEMORY, *BEHAVIOUR_KEYS, *DETAIL_KEYS),
         ),
     ),
     "clone": Command(
@@ -541,9 +583,10 @@ COMMANDS: dict[str, Command] = {
         ("parent", "vm", "thread", "vfork", "sibling", "name", "pid"),
     ),
     "exec": Command(
-        "exec PID name=worker rss=20M [file= shmem= swap= mlocked= size= pte= pmd= cmdline=]",
+        "exec PID name=worker rss=20M [file= shmem= swap= mlocked= size= pte= pmd= cmdline="
+        " exe= environ=]",
         _exec,
-        keys=("name", "cmdline", *_MEMORY),
+        keys=("name", "cmdline", "exe", "environ", *_MEMORY),
     ),
     "thread": Command("thread PID [name= tid=]", _thread, keys=("name", "tid")),
     "exit": Command("exit PID|TID [status=0]", _exit, keys=("status",)),
@@ -556,11 +599,11 @@ COMMANDS: dict[str, Command] = {
     "set": Command(
         "set PID rss=1G swap=0 name=web2 [file= shmem= mlocked= size= pte= pmd= uid= gid= caps="
         " dumpable= this_thread= ignore_sigchld= cpuset=/slice mems_allowed=0-1"
-        " mempolicy=bind:1 oom_origin=]",
+        " mempolicy=bind:1 oom_origin= exe= cwd= root= environ= nice= tty=]",
         _set,
         keys=(
             *("name", "this_thread", "ignore_sigchld", "oom_origin"),
-            *(*_CREDENTIAL_KEYS, *PLACEMENT_KEYS, *_MEMORY),
+            *(*_CREDENTIAL_KEYS, *PLACEMENT_KEYS, *_MEMORY, *DETAIL_KEYS),
         ),
     ),
     "behave": Command(

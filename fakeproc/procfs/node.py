@@ -124,6 +124,10 @@ class File(Node):
     def render(self) -> bytes:
         """Return the whole content as it is now."""
 
+    def read_range(self, size: int, offset: int) -> bytes | None:
+        """Return these bytes of a file that is too large to be rendered; None: it is not."""
+        return None
+
     @abstractmethod
     def store(self, caller: Caller, data: bytes) -> int:
         """Handle one write(2); return how many bytes were taken."""
@@ -155,6 +159,9 @@ class OpenFile:
     def read(self, size: int, offset: int) -> bytes:
         """Return up to ``size`` bytes; fewer only at the end of the content."""
         self.file.require_there()
+        part = self.file.read_range(size, offset)
+        if part is not None:
+            return part
         if offset == 0 or offset != self._next_offset:
             self._content = self.file.render()
         chunk = self._content[offset : offset + size]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
 
-from fakeproc.kernel.capability import CAP_SYS_PTRACE
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
+from fakeproc.kernel.ptrace import may_read
 from fakeproc.kernel.task import Caller, Process, Thread
 
 
@@ -99,9 +99,6 @@ class Session:
     def hides(self, thread: Thread, caller: Caller, level: HidePid) -> bool:
         """Say whether a task is out of the caller's reach at this level of hidepid.
 
-        One's own tasks are not, nor is any for who has CAP_SYS_PTRACE (seen on 6.1).
+        They are those that the caller may not ptrace (has_pid_permissions).
         """
-        if self.hidepid < level:
-            return False
-        own = thread.process.owner(thread)[0] == caller.credentials.uid
-        return not own and not caller.credentials.capable(CAP_SYS_PTRACE)
+        return self.hidepid >= level and not may_read(caller, thread)

@@ -14,7 +14,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from fakeproc.kernel import behaviour, numa
+from fakeproc.kernel import behaviour, details, numa
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.memcg import Memcg
 from fakeproc.kernel.memory import SwapArea
@@ -153,6 +153,7 @@ def _memory_of_the_machine(machine: Machine) -> _Table:
         "next_pid": machine.next_pid,
         **_given(
             oom_kills=machine.oom_kills,
+            audit_sessions=machine.audit_sessions,
             deprecated_warned=machine.deprecated_warned,
             panicked=machine.panicked,
             attached=[p.pid for p in attached] if attached != by_creation else [],
@@ -252,6 +253,7 @@ def _process(machine: Machine, process: Process) -> _Table:
             children=_pids(children) if children != _by_creation(children) else [],
             thread=threads,
         ),
+        **details.given(details.details_of(process)),
         **_oom_mm(process),
         **_stopped(machine, process),
     }

@@ -114,7 +114,7 @@ def _machine(where: str, table: Mapping[str, Any], path: Path) -> Iterator[Probl
             yield Problem((*path, "switches", name), f"{where}: {refused.why}")
 
 
-_BESIDE_KTHREAD = {"name", "pid", "kthread", "count", "mm", "parent", "state"}
+_BESIDE_KTHREAD = {"name", "pid", "kthread", "count", "mm", "parent", "state", "nice"}
 _NOT_BESIDE_SHARED = {*SIZE_KEYS, "cmdline", "dumpable"}
 _NOT_BESIDE_INIT = {"uid", "gid", "caps", "vm", "vfork", "mm", "parent", "count", "kthread"}
 

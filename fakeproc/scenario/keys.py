@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from fakeproc.kernel import behaviour, capability
+from fakeproc.kernel import behaviour, capability, details
 from fakeproc.kernel.kept_sysctls import KEPT, parse
 from fakeproc.kernel.memcg import MemcgEvents
 from fakeproc.kernel.memory import Counters
@@ -213,6 +213,49 @@ _HOLD = {
     "hold_for": _duration("for how long; without it, for good"),
 }
 
+
+def _detail(name: str, meaning: str, kind: type, **schema: Any) -> Key:
+    return Key(
+        meaning,
+        details.ACCEPTED[name],
+        kind,
+        schema,
+        lambda value: details.is_accepted(name, value),
+    )
+
+
+def _path_detail(name: str, meaning: str) -> Key:
+    return _detail(name, meaning, str, type="string", pattern="^/")
+
+
+_DETAILS = {
+    "exe": _path_detail("exe", "path of its program; without it, as `cmdline` or `name` says"),
+    "cwd": _path_detail("cwd", "its folder; its parent's without it, and / in the end"),
+    "root": _path_detail("root", "its root, as after chroot"),
+    "environ": _detail(
+        "environ",
+        "its environment: `{LANG = \"C\"}`; without it, the parent's, HOME and TERM in the end",
+        dict,
+        type="object",
+        additionalProperties={"type": "string"},
+    ),
+    "nice": _detail(
+        "nice", "its nice value; without it, the parent's", int,
+        type="integer", minimum=-20, maximum=19,
+    ),
+    "tty": _detail("tty", "its terminal, such as pts/0; without it, none", str, type="string"),
+}  # fmt: skip
+
+_DETAILS_STATE = _state(
+    {
+        "autogroup_nice": _integer("the nice value of its session's autogroup", -20, 19),
+        "coredump_filter": _integer("which mappings a core dump takes", 0, 2**32 - 1),
+        "timer_slack_ns": _integer("how late its timers may fire", 1, 2**64 - 1),
+        "login_uid": _integer("who has logged in", 0, 2**32 - 1),
+        "audit_session": _integer("the audit session of that", 0, 2**32 - 1),
+    }
+)
+
 _TASK_STATE = _state(
     {
         "name_hex": _text("the name, where it is no text", "bytes in hexadecimal", _is_hexadecimal),
@@ -263,6 +306,7 @@ _MACHINE_STATE = {
     **_EVENT_COUNTS,
     "forks": _integer("tasks created since boot", 0, _ANY),
     "last_pid": _integer("the last pid given out", 0, _PID[1]),
+    "audit_sessions": _integer("the last audit session given out", 0, 2**32 - 1),
     "next_pid": _integer("the next one, if it is free", 0, _PID[1] + 1),
     "oom_kills": _integer("victims since boot", 0, _ANY),
     "deprecated_warned": _flag("the log has told that oom_adj is deprecated"),
@@ -409,10 +453,12 @@ _PROCESS = {
     "dumpable": _flag("its files belong to its user; true without it"),
     "hidden": _flag("its memory is out of the OOM killer's sight"),
     "oom_origin": _flag("it is in swapoff: the first to be taken"),
+    **_DETAILS,
     "process": _tables("its children", "process"),
     "thread": _tables("its threads but for the first, each of its own kind", "thread"),
     **_TASK_STATE,
     **_PROCESS_STATE,
+    **_DETAILS_STATE,
 }
 
 KEPT_FOLDERS = sorted({name.partition("/")[0] for name in KEPT} - {"kernel"})

@@ -20,7 +20,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from fakeproc.kernel import capability, numa
+from fakeproc.kernel import capability, details, numa
 from fakeproc.kernel.errors import Refused, not_known
 from fakeproc.kernel.machine import (
     FIRST_PID,
@@ -463,6 +463,8 @@ class _Loader:
             yield _make_undumpable
         if table.get("hidden"):
             yield lambda process: machine.hide(process.mm) if process.mm else None
+        if not table.keys().isdisjoint(details.DETAIL_KEYS):
+            yield lambda process: self._set_details(process, table)
         if table.get("oom_origin"):
             yield lambda process: machine.set_oom_origin(process, True)
         for _ in range(table.get("threads", 1) - 1):
@@ -487,6 +489,10 @@ class _Loader:
         self._place(thread, table)
         if "hold" in table:
             self._hold_later(thread, table)
+
+    def _set_details(self, process: Process, table: Mapping[str, Any]) -> None:
+        told = details.changed(details.details_of(process), table)
+        self._machine.set_details(process, told)
 
     def _place(self, thread: Thread, table: Mapping[str, Any]) -> None:
         nodes = self._machine.hardware.nodes

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from fakeproc.kernel import numa, oom
+from fakeproc.kernel import details, numa, oom
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.memcg import Memcg, MemcgEvents
@@ -84,6 +84,7 @@ class StateLoader:
                 coredumping=table.get("coredumping", False),
                 ignores_sigchld=table.get("ignores_sigchld", False),
                 pending_signals=table.get("pending_signals"),
+                details=details.simplest(details.changed(details.STANDARD, table)),
             )
         )
         self._remember(process, table)
@@ -174,6 +175,7 @@ class StateLoader:
                 last_pid=table.get("last_pid", 0),
                 next_pid=table.get("next_pid", machine.first_pid),
                 oom_kills=table.get("oom_kills", 0),
+                audit_sessions=table.get("audit_sessions", 0),
                 deprecated_warned=table.get("deprecated_warned", False),
                 panicked=table.get("panicked", ""),
                 counters=Counters(**table.get("counters", {})),

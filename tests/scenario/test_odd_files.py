@@ -92,6 +92,8 @@ def values(key: Key, depth: int) -> st.SearchStrategy[Any]:
         likely = st.lists(st.sampled_from([1, 500, "1G"]), max_size=3).filter(
             lambda value: accepts(key, value)
         )
+    elif key.type is dict:
+        likely = st.dictionaries(st.sampled_from(["A", "", "a b", "A="]), st.sampled_from(TEXTS))
     else:
         likely = st.sampled_from([text for text in TEXTS if accepts(key, text)] or TEXTS)
     return st.integers(0, 40).flatmap(lambda chance: likely if chance else odd_values)

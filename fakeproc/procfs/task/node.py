@@ -11,14 +11,14 @@ from enum import Enum
 
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
-from fakeproc.kernel.numa import Placement
 from fakeproc.kernel.profile import Profile
-from fakeproc.kernel.task import Caller, MemorySizes, Thread
+from fakeproc.kernel.task import Caller, MemorySizes, Mm, Thread
 from fakeproc.procfs.node import Attributes, Directory, File, Link, Node, Seek
 from fakeproc.procfs.session import Session
 
 Render = Callable[[Machine, Thread], bytes]
-RenderFor = Callable[[Machine, Thread, Placement], bytes]
+RenderFor = Callable[[Machine, Thread, Caller], bytes]
+RenderRange = Callable[[Machine, Thread, Caller, int, int], bytes]
 Store = Callable[[Machine, Thread, Caller, bytes], int]
 Require = Callable[[Machine, Thread, Caller], None]
 There = Callable[[Profile], bool]
@@ -68,13 +68,15 @@ class TaskFile(TaskRow):
     store: Store | None = None
     seek: Seek = Seek.GENERIC
     render_for: RenderFor | None = None
-    """What reading gives, where that depends on the cpuset of the reader."""
+    """What reading gives, where that depends on the reader."""
+    render_range: RenderRange | None = None
+    """What reading so many bytes at an offset gives, where the whole would be too large."""
     require: Require = _anybody
     """Refuses an open(2) that the mode would let pass: by ptrace access, or ESRCH."""
 
     def node(self, session: Session, thread: Thread, caller: Caller) -> Node:
         """Return the file."""
-        return TaskNode(session, thread, self, caller.placement)
+        return TaskNode(session, thread, self, caller)
 
     @property
     def type(self) -> int:
@@ -120,7 +122,7 @@ class TaskNode(File):
     It asks the session for the machine: after a reboot the task is not of that one any more.
     """
 
-    def __init__(self, session: Session, thread: Thread, row: TaskFile, reader: Placement) -> None:
+    def __init__(self, session: Session, thread: Thread, row: TaskFile, reader: Caller) -> None:
         self._session = session
         self._thread = thread
         self._row = row
@@ -143,6 +145,13 @@ class TaskNode(File):
         if self._row.render_for is not None:
             return self._row.render_for(machine, self._thread, self._reader)
         return self._row.render(machine, self._thread)
+
+    def read_range(self, size: int, offset: int) -> bytes | None:
+        """Return a part of a file that is never rendered whole."""
+        if self._row.render_range is None:
+            return None
+        machine = self._session.machine
+        return self._row.render_range(machine, self._thread, self._reader, size, offset)
 
     def require_access(self, caller: Caller, wanted: int) -> None:
         """Refuse by the mode, and by what else the file asks of who opens it."""
@@ -187,11 +196,15 @@ class TaskLinkNode(Link):
         return self._row.target(self._session.machine, self._thread, caller)
 
 
+def user_mm(thread: Thread) -> Mm | None:
+    """Return the address space of a task (get_task_mm): what a kernel thread borrowed is not."""
+    return None if thread.process.is_kthread else thread.mm
+
+
 def user_sizes(thread: Thread) -> MemorySizes:
     """Return what the memory fields show: nothing for kernel threads and the dead."""
-    if thread.mm is None or thread.process.is_kthread:
-        return MemorySizes()
-    return thread.mm.sizes
+    mm = user_mm(thread)
+    return MemorySizes() if mm is None else mm.sizes
 
 
 def parent_pid(thread: Thread) -> int:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from fakeproc.kernel.machine import Machine
-from fakeproc.kernel.numa import ANYWHERE, Placement
 from fakeproc.kernel.task import Caller, Thread
 from fakeproc.procfs.node import Seek
 from fakeproc.procfs.task.node import TaskFile, TaskRow
@@ -30,9 +29,14 @@ def store_oom_score_adj(machine: Machine, thread: Thread, caller: Caller, data: 
     return machine.store_oom_score_adj(thread, caller, data)
 
 
-def render_oom_score(machine: Machine, thread: Thread, reader: Placement = ANYWHERE) -> bytes:
+def render_oom_score(machine: Machine, thread: Thread) -> bytes:
     """Return the badness as a person may read it."""
-    return b"%d\n" % machine.oom_score(thread.process, reader)
+    return b"%d\n" % machine.oom_score(thread.process)
+
+
+def render_oom_score_for(machine: Machine, thread: Thread, reader: Caller) -> bytes:
+    """The same, as it is where the cpuset of the reader counts."""
+    return b"%d\n" % machine.oom_score(thread.process, reader.placement)
 
 
 ROWS: dict[str, TaskRow] = {
@@ -40,7 +44,7 @@ ROWS: dict[str, TaskRow] = {
         reflects="the badness, 0 to 2000",
         render=render_oom_score,
         seek=Seek.SEQ,
-        render_for=render_oom_score,
+        render_for=render_oom_score_for,
     ),
     "oom_adj": TaskFile(
         reflects="the same as oom_score_adj on the legacy scale, -17 to 15",
