@@ -160,7 +160,7 @@ class Operations:
             "st_uid": attributes.uid,
             "st_gid": attributes.gid,
             "st_nlink": attributes.nlink,
-            "st_size": 0,
+            "st_size": attributes.size,
             "st_blksize": BLOCK_SIZE,
             "st_atime": now_ns,
             "st_mtime": now_ns,
@@ -186,6 +186,13 @@ class Operations:
         if not in_setattr and opened.file.seek is Seek.SEQ:
             raise Refused(errno.EINVAL)
         return self._stat(opened.file.attributes())
+
+    @upcall
+    def opendir(self, path: str) -> int:
+        """Open a directory, if its mode lets the caller."""
+        caller = self._caller()
+        self.procfs.lookup(path, caller).require_access(caller, os.R_OK)
+        return 0
 
     @upcall
     def readdir(self, path: str, fh: int) -> list[tuple[str, dict[str, int], int]]:

@@ -50,10 +50,12 @@ NAMES = (
     "checkpoint_restore",  # since 5.9
 )
 
+CAP_AUDIT_CONTROL = 1 << NAMES.index("audit_control")
 CAP_DAC_OVERRIDE = 1 << NAMES.index("dac_override")
 CAP_KILL = 1 << NAMES.index("kill")
 CAP_SETUID = 1 << NAMES.index("setuid")
 CAP_SYS_ADMIN = 1 << NAMES.index("sys_admin")
+CAP_SYS_NICE = 1 << NAMES.index("sys_nice")
 CAP_SYS_PTRACE = 1 << NAMES.index("sys_ptrace")
 CAP_SYS_RESOURCE = 1 << NAMES.index("sys_resource")
 

@@ -26,7 +26,7 @@ from fakeproc.kernel import (
     zones,
 )
 from fakeproc.kernel.behaviour import Behaviour
-from fakeproc.kernel.details import Details
+from fakeproc.kernel.details import UNSET_ID, Details, details_of
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.events import EventQueue
 from fakeproc.kernel.holds import Holds
@@ -713,6 +713,13 @@ class Machine:
     def set_details(self, process: Process, told: Details) -> None:
         """Give a process other details."""
         process.details = details.simplest(told)
+
+    def log_in(self, process: Process, login_uid: int) -> None:
+        """Note whom a process acts for (audit_set_loginuid), which begins an audit session."""
+        self.audit_sessions += login_uid != UNSET_ID
+        session = UNSET_ID if login_uid == UNSET_ID else self.audit_sessions
+        told = replace(details_of(process), login_uid=login_uid, audit_session=session)
+        self.set_details(process, told)
 
     def set_oom_origin(self, process: Process, on: bool) -> None:
         """Mark a process as swapoff and unmerging KSM pages do: it is the first to be killed."""

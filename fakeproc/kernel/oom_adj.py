@@ -39,12 +39,30 @@ def parse_int(text: bytes) -> int:
     match = _NUMBER.fullmatch(text)
     if match is None:
         raise Refused(errno.EINVAL, f"{text!r}: not a decimal, 0x hexadecimal or 0 octal number.")
-    sign, hexadecimal, octal, decimal = match.groups()
-    digits, base = (hexadecimal, 16) if hexadecimal else (octal, 8) if octal else (decimal, 10)
-    value = int(digits, base) * (-1 if sign == b"-" else 1)
+    value = _value(match)
     if not -(2**31) <= value < 2**31:
         raise Refused(errno.ERANGE, f"{value}: does not fit into 32 bits.")
     return value
+
+
+def parse_unsigned(data: bytes) -> int:
+    """Read what was written as kstrtouint_from_user with base 0 does: one newline may follow.
+
+    EINVAL for what is no number or below 0, ERANGE for what does not fit into 32 bits.
+    """
+    match = _NUMBER.fullmatch(data.removesuffix(b"\n"))
+    if match is None or match[1] == b"-":
+        raise Refused(errno.EINVAL, f"{data[:40]!r}: not a number of 0 or more.")
+    value = _value(match)
+    if value >= 2**32:
+        raise Refused(errno.ERANGE, f"{value}: does not fit into 32 bits.")
+    return value
+
+
+def _value(match: re.Match[bytes]) -> int:
+    sign, hexadecimal, octal, decimal = match.groups()
+    digits, base = (hexadecimal, 16) if hexadecimal else (octal, 8) if octal else (decimal, 10)
+    return int(digits, base) * (-1 if sign == b"-" else 1)
 
 
 def parse_write(data: bytes) -> tuple[int, int]:

@@ -130,6 +130,32 @@ class Profile:
     psi_cpu_full_line: bool
     psi_unprivileged_trigger: bool
 
+    # What /proc/<pid> shows of a task beside its memory.
+    idle_state: bool
+    mem_open_needs_mm: bool
+    postcoredump_flag: bool
+    frozen_flag: bool
+    swapwrite_flag: bool
+    kswapd_flag: int
+    vfork_wchan: str
+    namespaces: str
+    namespace_inodes: str
+    fd_size_is_count: bool
+    fdinfo_by_ptrace: bool
+    fdinfo_inode: bool
+    stack_needs_admin: bool
+    timerslack_file: bool
+    timers_by_ptrace: bool
+    patch_state_file: bool
+    arch_status_file: bool
+    resctrl_file: bool
+    attr_write_checks_mm: bool
+    mlock_limit_kib: int
+    load_weight_scale: int
+    sched_runnable_lines: bool
+    sched_util_est: str
+    sched_slice_line: bool
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -318,6 +344,57 @@ HISTORY: Mapping[str, tuple[Change, ...]] = {
     # e7fcd7622823, "psi: Add PSI_CPU_FULL state"; for the whole machine it is 0.
     "psi_cpu_full_line": (Change(False), Change(True, (5, 13))),
     "psi_unprivileged_trigger": (Change(False), Change(True, (6, 4))),
+    # "fs/proc: fix the issue of proc_mem_open returning NULL": ESRCH from open, where until
+    # then reading gave nothing.
+    "mem_open_needs_mm": (Change(False), Change(True, (6, 16))),
+    # 06eb61844d84, "sched/debug: Add explicit TASK_IDLE printing".
+    "idle_state": (Change(False), Change(True, (4, 14))),
+    # 92307383082d, "coredump: Don't perform any cleanups before dumping core".
+    "postcoredump_flag": (Change(False), Change(True, (5, 16))),
+    # f5d39b020809, "freezer,sched: Rewrite core freezer logic".
+    "frozen_flag": (Change(True), Change(False, (6, 1))),
+    "swapwrite_flag": (Change(True), Change(False, (5, 18))),
+    # PF_KSWAPD, which gave its place to PF_MEMALLOC_NOFS (7dea19f9ee63).
+    "kswapd_flag": (Change(0x40000), Change(0x20000, (4, 12))),
+    # cad6967ac108, "fork: introduce kernel_clone()".
+    "vfork_wchan": (Change("_do_fork"), Change("kernel_clone", (5, 10))),
+    # What ns/ has beside the old six: cgroup, then pid_for_children (eaa0d190bfe1), then time.
+    "namespaces": (
+        Change("six"),
+        Change("cgroup", (4, 6)),
+        Change("pid_for_children", (4, 12)),
+        Change("time", (5, 6)),
+    ),
+    # Those of the initial namespaces of mounts and of the network came as they came; 6.18 has
+    # a number for each (seen).
+    "namespace_inodes": (Change("allocated"), Change("fixed", (6, 18))),
+    # f1f1f2569901, "proc: report open files as size in stat() for /proc/pid/fd".
+    "fd_size_is_count": (Change(False), Change(True, (6, 2))),
+    # 7bc3fa0172a4 and 3845f256a8b5, "procfs: allow reading fdinfo with PTRACE_MODE_READ".
+    "fdinfo_by_ptrace": (Change(False), Change(True, (5, 14))),
+    "fdinfo_inode": (Change(False), Change(True, (5, 14))),
+    # f8a00cef1720, "proc: restrict kernel stack dumps to root".
+    "stack_needs_admin": (Change(False), Change(True, (4, 19))),
+    # 5de23d435e88, "proc: add /proc/<pid>/timerslack_ns interface".
+    "timerslack_file": (Change(False), Change(True, (4, 6))),
+    "timers_by_ptrace": (Change(False), Change(True, (6, 18))),  # seen
+    # 7c23b330016f, "livepatch: change to a per-task consistency model".
+    "patch_state_file": (Change(False), Change(True, (4, 12))),
+    # 68bc30bb9f33, "proc: Add /proc/<pid>/arch_status".
+    "arch_status_file": (Change(False), Change(True, (5, 3))),
+    # e79f15a4598c, "x86/resctrl: Add task resctrl information display".
+    "resctrl_file": (Change(False), Change(True, (5, 6))),
+    # 591a22c14d3f, "proc: Track /proc/$pid/attr/ opener mm_struct": EPERM, before it EACCES.
+    "attr_write_checks_mm": (Change(False), Change(True, (5, 13))),
+    # 9dcc38e2813e, "Increase default MLOCK_LIMIT to 8 MiB".
+    "mlock_limit_kib": (Change(64), Change(8192, (5, 16))),
+    # 2159197d6677, "sched/core: Enable increased load resolution on 64-bit kernels".
+    "load_weight_scale": (Change(1), Change(1024, (4, 8))),
+    # 9f68395333ad, "sched/pelt: Add a new runnable average signal".
+    "sched_runnable_lines": (Change(False), Change(True, (5, 7))),
+    # 7f65ea42eb00; 11137d384996, "sched/fair: Simplify util_est".
+    "sched_util_est": (Change("none"), Change("ewma, enqueued", (4, 17)), Change("one", (6, 8))),
+    "sched_slice_line": (Change(False), Change(True, (6, 12))),
 }
 """Every switch and its changes (reference: table of kernel generations, section 10)."""
 

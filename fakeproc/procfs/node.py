@@ -21,12 +21,13 @@ BLOCK_SIZE = 1024
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What stat(2) shows; the size is always 0."""
+    """What stat(2) shows; the size of a file is always 0."""
 
     mode: int
     uid: int = 0
     gid: int = 0
     nlink: int = 1
+    size: int = 0
 
 
 class Node(ABC):

@@ -117,28 +117,60 @@ LOG_AND_COUNTERS = {
 }
 """What the log and the counters show (reference 7 and 8); tests/kernel/test_oom_report.py."""
 
-NOT_IN_THE_TABLE = LOG_AND_COUNTERS | {
-    "admin_discount_base",
-    "allocstall_by_zone",
-    "available_keeps_reserves",
-    "eligible_in_badness",
-    "fault_gfp_comp",
-    "gfp_names",
-    "header_nodemask_form",
-    "interleave_confines",
-    "memcg_lets_dying_pass",
-    "memcg_of_mm_owner",
-    "memcg_walk",
-    "min_free_kib_max",
-    "nofs_returns",
-    "nofs_spares_memcg",
-    "oom_adj_read_clamped",
-    "points_per_mille",
-    "psi_cpu_full_line",
-    "refaults_of_anon",
-    "rss_in_batches",
-    "sysrq_nobody_line",
+FILES_OF_A_TASK = {
+    "arch_status_file",
+    "attr_write_checks_mm",
+    "fd_size_is_count",
+    "fdinfo_by_ptrace",
+    "fdinfo_inode",
+    "frozen_flag",
+    "idle_state",
+    "kswapd_flag",
+    "load_weight_scale",
+    "mlock_limit_kib",
+    "namespace_inodes",
+    "namespaces",
+    "patch_state_file",
+    "postcoredump_flag",
+    "resctrl_file",
+    "sched_runnable_lines",
+    "sched_slice_line",
+    "sched_util_est",
+    "stack_needs_admin",
+    "swapwrite_flag",
+    "timers_by_ptrace",
+    "timerslack_file",
+    "vfork_wchan",
 }
+"""What /proc/<pid> shows beside memory; tests/procfs/test_task_files.py."""
+
+NOT_IN_THE_TABLE = (
+    LOG_AND_COUNTERS
+    | FILES_OF_A_TASK
+    | {
+        "admin_discount_base",
+        "allocstall_by_zone",
+        "available_keeps_reserves",
+        "eligible_in_badness",
+        "fault_gfp_comp",
+        "gfp_names",
+        "header_nodemask_form",
+        "interleave_confines",
+        "mem_open_needs_mm",
+        "memcg_lets_dying_pass",
+        "memcg_of_mm_owner",
+        "memcg_walk",
+        "min_free_kib_max",
+        "nofs_returns",
+        "nofs_spares_memcg",
+        "oom_adj_read_clamped",
+        "points_per_mille",
+        "psi_cpu_full_line",
+        "refaults_of_anon",
+        "rss_in_batches",
+        "sysrq_nobody_line",
+    }
+)
 """Found in the recordings of real kernels later (reference 13.1, and those of 6.18), or said
 in the text of the reference (5.1, 5.3) and by the patches that HISTORY names, or found in
 reports of kernels before 4.4."""

@@ -7,19 +7,38 @@ to that module's ``ROWS``, and its name to `_ORDER`.
 
 from __future__ import annotations
 
-from fakeproc.procfs.task import names, oom, stat, status
+from fakeproc.procfs.task import (
+    activity,
+    descriptors,
+    family,
+    limits,
+    mounts,
+    names,
+    namespaces,
+    oom,
+    program,
+    scheduling,
+    security,
+    settings,
+    stat,
+    status,
+)
 from fakeproc.procfs.task.node import TaskRow
 
-_MODULES = (names, oom, stat, status)
+_MODULES = (
+    *(activity, descriptors, family, limits, mounts, names, namespaces, oom, program),
+    *(scheduling, security, settings, stat, status),
+)
 
 _ORDER = (
     *("task", "fd", "map_files", "fdinfo", "ns", "net", "environ", "auxv", "status"),
     *("personality", "limits", "sched", "autogroup", "timens_offsets", "comm", "syscall"),
     *("cmdline", "stat", "statm", "maps", "children", "numa_maps", "mem", "cwd", "root", "exe"),
     *("mounts", "mountinfo", "mountstats", "clear_refs", "smaps", "smaps_rollup", "pagemap"),
-    *("attr", "wchan", "stack", "schedstat", "cpuset", "cgroup", "oom_score", "oom_adj"),
+    *("attr", "wchan", "stack", "schedstat", "cpuset", "cgroup", "cpu_resctrl_groups"),
+    *("oom_score", "oom_adj"),
     *("oom_score_adj", "loginuid", "sessionid", "coredump_filter", "io", "uid_map", "gid_map"),
-    *("projid_map", "setgroups", "timers", "timerslack_ns", "arch_status"),
+    *("projid_map", "setgroups", "timers", "timerslack_ns", "patch_state", "arch_status"),
     *("ksm_merging_pages", "ksm_stat"),
 )
 """The order of readdir (seen on 6.18)."""

@@ -36,8 +36,8 @@ def _always(profile: Profile) -> bool:
     return True
 
 
-def _anybody(machine: Machine, thread: Thread, caller: Caller) -> None:
-    pass
+def anybody(machine: Machine, thread: Thread, caller: Caller) -> None:
+    """Refuse nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class TaskFile(TaskRow):
     """What reading gives, where that depends on the reader."""
     render_range: RenderRange | None = None
     """What reading so many bytes at an offset gives, where the whole would be too large."""
-    require: Require = _anybody
+    require: Require = anybody
     """Refuses an open(2) that the mode would let pass: by ptrace access, or ESRCH."""
 
     def node(self, session: Session, thread: Thread, caller: Caller) -> Node:
@@ -89,6 +89,9 @@ class TaskLink(TaskRow):
     """A symbolic link: where it leads."""
 
     target: Callable[[Machine, Thread, Caller], str]
+    mode: int = 0o777
+    size: int = 0
+    """Of a link to an open file (seen on 6.18)."""
 
     def node(self, session: Session, thread: Thread, caller: Caller) -> Node:
         """Return the link."""
@@ -186,9 +189,9 @@ class TaskLinkNode(Link):
         self._row = row
 
     def attributes(self) -> Attributes:
-        """Return a link with the task's owner."""
+        """Return the row's mode with the task's owner."""
         uid, gid = self._thread.process.owner(self._thread)
-        return Attributes(stat.S_IFLNK | 0o777, uid, gid)
+        return Attributes(stat.S_IFLNK | self._row.mode, uid, gid, size=self._row.size)
 
     def target(self, caller: Caller) -> str:
         """Return where it leads; ESRCH for a task that is gone."""

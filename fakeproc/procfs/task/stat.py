@@ -3,46 +3,67 @@
 
 from __future__ import annotations
 
+from fakeproc.kernel import task_view as view
+from fakeproc.kernel.details import details_of
 from fakeproc.kernel.machine import Machine
-from fakeproc.kernel.task import PAGE_BYTES, Thread, encode_name
+from fakeproc.kernel.ptrace import may_read
+from fakeproc.kernel.task import PAGE_BYTES, Caller, Thread, encode_name
 from fakeproc.procfs.node import Seek
 from fakeproc.procfs.task.node import TaskFile, TaskRow, parent_pid, user_sizes
 
 CLOCK_TICKS_PER_S = 100
 RLIM_INFINITY = 2**64 - 1
 
-# Flags of the ninth field of stat.
-PF_EXITING = 0x00000004
-PF_KTHREAD = 0x00200000
+_SIGNAL_BITS = 2**31 - 1
+"""What stat shows of a mask of signals."""
 
 
 def render_stat(machine: Machine, thread: Thread) -> bytes:
-    """Return the 52 fields of proc(5)."""
+    """Return the 52 fields of proc(5), as root sees them."""
+    return render_stat_for(machine, thread, machine.root)
+
+
+def render_stat_for(machine: Machine, thread: Thread, reader: Caller) -> bytes:
+    """Return the 52 fields of proc(5); some are not for every reader."""
     process = thread.process
     sizes = user_sizes(thread)
+    readable = may_read(reader, thread)
     start_ticks = thread.start_time_ns * CLOCK_TICKS_PER_S // 1_000_000_000
-    flags = (PF_KTHREAD if process.is_kthread else 0) | (PF_EXITING if thread.exiting else 0)
-    before = (thread.state.value, parent_pid(thread), process.pgrp, process.session, 0, -1, flags)
-    faults_and_times = (0,) * 4 + (0,) * 4
-    scheduling = (20, 0, len(process.threads), 0, start_ticks)
-    memory = (sizes.total_vm_pages * PAGE_BYTES, sizes.rss_pages, RLIM_INFINITY)
-    addresses_and_signals = (0,) * 9
-    wchan_and_swap = (0,) * 3
-    exit_signal = 17 if thread.is_leader else -1
-    behind = (exit_signal, 0, 0, 0, 0, 0, 0) + (0,) * 7
-    exit_code = process.exit_code if thread.exiting else 0
     fields = (
-        *before,
-        *faults_and_times,
-        *scheduling,
-        *memory,
-        *addresses_and_signals,
-        *wchan_and_swap,
-        *behind,
-        exit_code,
+        *_identity(machine, thread),
+        *(0,) * 4,  # faults
+        *(0,) * 4,  # times
+        *(view.priority(process), view.nice_of(process), len(process.threads), 0, start_ticks),
+        *(sizes.total_vm_pages * PAGE_BYTES, sizes.rss_pages, RLIM_INFINITY),
+        *(0,) * 5,  # addresses of code and stack, registers
+        *_signals(machine, thread),
+        *(int(readable and bool(view.wchan(machine.profile, thread))), 0, 0),
+        *(view.exit_signal(thread), view.processor(machine, thread)),
+        *(view.rt_priority(process), view.policy(process), 0, 0, 0),
+        *(0,) * 7,  # addresses of data
+        process.exit_code if thread.exiting and readable else 0,
     )
     numbers = " ".join(map(str, fields))
     return b"%d (%s) %s\n" % (thread.tid, encode_name(thread.comm), numbers.encode())
+
+
+def _identity(machine: Machine, thread: Thread) -> tuple[str | int, ...]:
+    """Return state, parent, groups, terminal and flags."""
+    process = thread.process
+    letter, _ = view.shown_state(machine.profile, thread)
+    return (
+        letter,
+        *(parent_pid(thread), process.pgrp, process.session),
+        *(details_of(process).tty_number, view.foreground_group(process)),
+        view.flags_of(machine.profile, thread),
+    )
+
+
+def _signals(machine: Machine, thread: Thread) -> tuple[int, int, int, int]:
+    """Return the lower 31 bits of what waits for the task, and what it blocks, ignores, catches."""
+    pending = view.private_pending(thread)
+    ignored = view.ignored_signals(machine, thread.process)
+    return pending & _SIGNAL_BITS, 0, ignored & _SIGNAL_BITS, 0
 
 
 def render_statm(machine: Machine, thread: Thread) -> bytes:
@@ -56,7 +77,10 @@ def render_statm(machine: Machine, thread: Thread) -> bytes:
 
 ROWS: dict[str, TaskRow] = {
     "stat": TaskFile(
-        reflects="state, parent, times, sizes: 52 fields", render=render_stat, seek=Seek.SEQ
+        reflects="state, parent, times, sizes: 52 fields",
+        render=render_stat,
+        render_for=render_stat_for,
+        seek=Seek.SEQ,
     ),
     "statm": TaskFile(reflects="sizes, in pages", render=render_statm, seek=Seek.SEQ),
 }

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from fakeproc.kernel import task_view
 from fakeproc.kernel.machine import Machine
-from fakeproc.kernel.numa import MAX_NODES, format_bitmap, format_list
+from fakeproc.kernel.numa import format_bitmap, format_list
 from fakeproc.kernel.task import PAGE_KIB, Thread, encode_name
 from fakeproc.procfs.node import Seek
+from fakeproc.procfs.task.limits import max_processes
 from fakeproc.procfs.task.node import TaskFile, TaskRow, parent_pid
 
 
@@ -28,16 +30,20 @@ def render_status(machine: Machine, thread: Thread) -> bytes:
 _Line = tuple[tuple[int, int], str]
 _ALWAYS = (0, 0)
 
+_NODES_OF_THE_BUILD = 1024
+"""The bits of a mask of nodes (MAX_NUMNODES), as x86-64 is built."""
+
 
 def _identity_lines(machine: Machine, thread: Thread) -> list[_Line]:
     process = thread.process
     uid, gid = thread.credentials.uid, thread.credentials.gid
     # The umask belongs to what a task gives up when it exits.
     umask: list[_Line] = [] if thread.exiting else [((4, 7), "Umask:\t0022")]
+    letter, word = task_view.shown_state(machine.profile, thread)
     return [
         (_ALWAYS, f"Name:\t{_escape(thread.comm)}"),
         *umask,
-        (_ALWAYS, f"State:\t{thread.state.value} ({thread.state.description})"),
+        (_ALWAYS, f"State:\t{letter} ({word})"),
         (_ALWAYS, f"Tgid:\t{process.pid}"),
         (_ALWAYS, "Ngid:\t0"),
         (_ALWAYS, f"Pid:\t{thread.tid}"),
@@ -100,13 +106,16 @@ def _memory_lines(machine: Machine, thread: Thread) -> list[_Line]:
 
 
 def _signal_lines(machine: Machine, thread: Thread) -> list[_Line]:
-    pending = machine.pending_signals(thread.process)
+    process = thread.process
+    pending = task_view.shared_pending(machine, process)
     return [
-        (_ALWAYS, f"Threads:\t{len(thread.process.threads)}"),
-        (_ALWAYS, "SigQ:\t0/31388"),
-        (_ALWAYS, f"SigPnd:\t{0:016x}"),
+        (_ALWAYS, f"Threads:\t{len(process.threads)}"),
+        (_ALWAYS, f"SigQ:\t0/{max_processes(machine)}"),
+        (_ALWAYS, f"SigPnd:\t{task_view.private_pending(thread):016x}"),
         (_ALWAYS, f"ShdPnd:\t{pending:016x}"),
-        *((_ALWAYS, f"{name}:\t{0:016x}") for name in ("SigBlk", "SigIgn", "SigCgt")),
+        (_ALWAYS, f"SigBlk:\t{0:016x}"),
+        (_ALWAYS, f"SigIgn:\t{task_view.ignored_signals(machine, process):016x}"),
+        (_ALWAYS, f"SigCgt:\t{0:016x}"),
     ]
 
 
@@ -130,8 +139,7 @@ def _placement_lines(machine: Machine, thread: Thread) -> list[_Line]:
     hardware = machine.hardware
     cpus = (1 << hardware.cpus) - 1
     mems = thread.placement.mems & hardware.nodes
-    # A machine of one node runs a kernel without NUMA, whose masks have one bit.
-    mems_bits = 1 if hardware.nodes == 1 else MAX_NODES
+    mems_bits = _NODES_OF_THE_BUILD if machine.build.numa else 1
     return [
         (_ALWAYS, f"Cpus_allowed:\t{format_bitmap(cpus, hardware.cpus)}"),
         (_ALWAYS, f"Cpus_allowed_list:\t{format_list(cpus)}"),
