@@ -168,7 +168,8 @@ def prepared(
 
 def read_everything(procfs: Procfs) -> None:
     for _, file in files(procfs):
-        file.render()
+        with suppress(Refused):
+            file.render()
 
 
 def system_files(procfs: Procfs) -> dict[str, bytes]:

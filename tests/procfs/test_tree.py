@@ -484,8 +484,8 @@ def test_cmdline_and_cgroup(proc: Proc) -> None:
 
 def test_stat_has_52_fields(proc: Proc) -> None:
     assert proc.read("/100/stat") == (
-        "100 (web) S 1 100 100 0 -1 0 0 0 0 0 0 0 0 0 20 0 2 0 0 6512640 1070 "
-        "18446744073709551615 0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
+        "100 (web) S 1 100 100 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 2 0 0 6512640 1070 "
+        "18446744073709551615 0 0 0 0 0 0 0 0 0 1 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
     )
 
 
@@ -546,7 +546,7 @@ def test_status_of_the_series(proc: Proc) -> None:
         VmSwap:\t      32 kB
         HugetlbPages:\t       0 kB
         Threads:\t2
-        SigQ:\t0/31388
+        SigQ:\t0/4096
         SigPnd:\t0000000000000000
         ShdPnd:\t0000000000000000
         SigBlk:\t0000000000000000
@@ -560,12 +560,14 @@ def test_status_of_the_series(proc: Proc) -> None:
         Seccomp:\t0
         Cpus_allowed:\t3
         Cpus_allowed_list:\t0-1
-        Mems_allowed:\t1
+        Mems_allowed:\t{mems}
         Mems_allowed_list:\t0
         voluntary_ctxt_switches:\t0
         nonvoluntary_ctxt_switches:\t0
     """
-    assert proc.read("/100/status") == dedent(expected).format(space=" ")
+    assert proc.read("/100/status") == dedent(expected).format(
+        space=" ", mems="00000000," * 31 + "00000001"
+    )
 
 
 ADDED_TO_STATUS = {
@@ -598,7 +600,7 @@ def test_a_zombie(proc: Proc) -> None:
     status, (_, fields) = proc.status(100), proc.stat(100)
     assert (status["State"], status["FDSize"], status["Threads"]) == ("Z (zombie)", "0", "1")
     assert status["Uid"].split()[0] == "33"
-    assert (fields[1], fields[7], fields[20], fields[50]) == ("Z", "4", "0", "9")
+    assert (fields[1], fields[7], fields[20], fields[50]) == ("Z", str(0x408404), "0", "9")
     assert proc.names("/100/task") == ["100"]
 
 
@@ -606,7 +608,7 @@ def test_a_kernel_thread(proc: Proc) -> None:
     pid = proc.machine.kthread("kswapd0").pid
     status, (comm, fields) = proc.status(pid), proc.stat(pid)
     assert (status["Name"], status["PPid"], status["Tgid"]) == ("kswapd0", "2", str(pid))
-    assert (comm, fields[2], fields[3], fields[7]) == ("kswapd0", "2", "0", str(0x00200000))
+    assert (comm, fields[2], fields[3], fields[7]) == ("kswapd0", "2", "0", str(0x00A40840))
 
 
 def test_an_exited_leader_and_its_living_thread(proc: Proc) -> None:
