@@ -73,6 +73,16 @@ def tty_device(name: str) -> tuple[int, int]:
     return 4, number + (_FIRST_SERIAL if match[1] == "ttyS" else 0)
 
 
+def tty_name(number: int) -> str:
+    """Return the terminal of a device number as stat prints it; nothing for any other."""
+    major, minor = number >> 8 & 0xFFF, number & 0xFF | number >> 12 & 0xFFF00
+    if 136 <= major < 144:
+        return f"pts/{(major - 136) * 256 + minor}"
+    if major == 4 and minor < _FIRST_SERIAL + 256:
+        return f"tty{minor}" if minor < _FIRST_SERIAL else f"ttyS{minor - _FIRST_SERIAL}"
+    return {(5, number): name for name, number in _CONSOLES.items()}.get((major, minor), "")
+
+
 STANDARD = Details()
 """Those of who was given none."""
 

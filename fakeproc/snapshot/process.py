@@ -7,10 +7,12 @@ kinds of memory nor capabilities, and nothing of the OOM killer.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fakeproc.kernel.details import tty_name
 from fakeproc.kernel.task import PAGE_KIB, Credentials, MemorySizes, State
 
 _PF_KTHREAD = 0x00200000
@@ -49,6 +51,12 @@ class HostProcess:
     """It was the same before and after the sizes were read."""
     memcg_path: str
     """As /proc/<pid>/cgroup has it."""
+    exe: str = ""
+    """Its program; nothing where that cannot be read."""
+    cwd: str = "/"
+    nice: int = 0
+    tty: str = ""
+    """Its terminal, without /dev/; nothing: none, or one of another kind."""
 
     @property
     def order(self) -> tuple[int, int]:
@@ -94,6 +102,10 @@ def read_process(proc: Path, pid: int, memory_controller: str) -> HostProcess:
         oom_score=score,
         score_stood_still=score == score_before,
         memcg_path=_memcg_path(folder, memory_controller),
+        exe=_target(folder / "exe"),
+        cwd=_target(folder / "cwd") or "/",
+        nice=int(stat[16]),
+        tty=tty_name(int(stat[4])),
     )
 
 
@@ -131,6 +143,15 @@ def _name(folder: Path) -> str:
 def _cmdline(folder: Path) -> tuple[str, ...]:
     words = (folder / "cmdline").read_bytes().removesuffix(b"\0").split(b"\0")
     return tuple(map(printable, words)) if words != [b""] else ()
+
+
+def _target(link: Path) -> str:
+    """Return where a link leads, also if that is gone; nothing where it cannot be read."""
+    try:
+        path = printable(os.readlink(os.fsencode(link)).removesuffix(b" (deleted)"))
+    except OSError:
+        return ""
+    return path if path.startswith("/") else ""
 
 
 def _stat(folder: Path) -> list[bytes]:

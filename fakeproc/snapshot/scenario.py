@@ -126,7 +126,12 @@ class Snapshot:
                 if process.pid != KTHREADD_PID:
                     yield {**self._named(process), "kthread": True}
             elif self.structure.is_init(process):
-                yield {**self._named(process), **self._memory(process), **self._standing(process)}
+                yield {
+                    **self._named(process),
+                    **self._memory(process),
+                    **self._standing(process),
+                    **self._details(process, None),
+                }
             else:
                 yield self._process(process)
 
@@ -141,6 +146,7 @@ class Snapshot:
             "caps": f"{process.credentials.capabilities:#x}",
             **self._mm(process, parent),
             **self._standing(process),
+            **self._details(process, parent or self.host_init),
         }
         # One that is about to exit gives up its mm before it is a zombie.
         state = "Z" if process.mm_tid is None else _STATES.get(process.state)
@@ -149,6 +155,22 @@ class Snapshot:
         if state is not None and not waits:
             table["state"] = state
         return table
+
+    @property
+    def host_init(self) -> HostProcess | None:
+        """Global init, whose child is who has no other parent."""
+        first = self.structure.by_pid.get(1)
+        return first if first is not None and self.structure.is_init(first) else None
+
+    def _details(self, process: HostProcess, parent: HostProcess | None) -> dict[str, Any]:
+        """Return folder, nice value and terminal, where it would not have them by itself."""
+        names = ("nice", "tty") if self.redaction.hides_command_lines else ("cwd", "nice", "tty")
+        standard = {"cwd": "/", "nice": 0, "tty": ""}
+        return {
+            name: getattr(process, name)
+            for name in names
+            if any(each and getattr(each, name) != standard[name] for each in (process, parent))
+        }
 
     def _named(self, process: HostProcess) -> dict[str, Any]:
         name = self.redaction.name(process.name) or "?"
@@ -187,6 +209,8 @@ class Snapshot:
         }
         if process.cmdline and not self.redaction.hides_command_lines:
             table["cmdline"] = shlex.join(process.cmdline)
+        if process.exe not in ("", *process.cmdline[:1]) and not self.redaction.hides_command_lines:
+            table["exe"] = process.exe
         if process.pid in self.structure.hidden:
             table["hidden"] = True
         return table

@@ -15,7 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fakeproc.kernel.details import Details, changed, details_of, exe_path, tty_device
+from fakeproc.kernel.details import (
+    Details,
+    changed,
+    details_of,
+    exe_path,
+    tty_device,
+    tty_name,
+)
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import CloneFlags, Hardware, Machine
 from fakeproc.kernel.profile import KernelConfig
@@ -265,6 +272,7 @@ def test_what_fork_and_exec_make_of_details(proc: Proc) -> None:
 def test_device_numbers_of_terminals(tty: str, device: tuple[int, int], number: int) -> None:
     assert tty_device(tty) == device
     assert Details(tty=tty).tty_number == number
+    assert tty_name(number) == tty
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakeproc.kernel.details import details_of
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import sizes_for
 from fakeproc.kernel.task import Credentials, State, truncate_comm
@@ -374,3 +375,17 @@ def test_a_tree() -> None:
     assert mounted(everybody).init.comm == "init"
     with pytest.raises(Refused, match="--pid 77: there is no such process"):
         subtree(whole, 77)
+
+
+def test_folder_nice_value_and_terminal_where_they_would_not_come_by_themselves() -> None:
+    parent = host_process(10, "sh", cwd="/srv", nice=5, tty="pts/0", exe="/bin/sh")
+    machine = mounted(host(parent, host_process(11, "cat", parent=10)))
+    told = details_of(machine.process(10))
+    assert (told.exe, told.cwd, told.nice, told.tty) == ("/bin/sh", "/srv", 5, "pts/0")
+    assert machine.process(11).details is None
+
+
+def test_redaction_leaves_out_paths_of_programs_and_folders() -> None:
+    process = host_process(10, "sh", cwd="/srv", nice=5, exe="/bin/sh")
+    told = details_of(mounted(host(process), Redacted()).process(10))
+    assert (told.exe, told.cwd, told.nice) == ("", "/", 5)
