@@ -20,6 +20,7 @@ def dump(procfs: Procfs) -> dict[str, Any]:
         "processes": [dump_process(process) for process in machine.processes.values()],
         "mms": [dump_mm(mm) for _, mm in sorted(mms.items())],
         "sysctls": machine.sysctls.items(),
+        "lowmem_reserve_ratio": machine.sysctls.lowmem_reserve_ratio,
         "kernel": (machine.config.base, machine.config.states, machine.profile),
         "hardware": machine.hardware,
         "used": dataclasses.astuple(machine.used),

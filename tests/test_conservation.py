@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 
 from hypothesis import given, settings
@@ -15,7 +16,9 @@ from fakeproc.kernel.machine import Hardware, Machine
 from fakeproc.kernel.profile import PROFILE_NAMES, KernelConfig
 from fakeproc.kernel.task import PAGE_KIB, MemorySizes, Mm
 from fakeproc.procfs.node import File
+from fakeproc.procfs.system import SYSTEM_ENTRIES
 from fakeproc.procfs.system.meminfo import render_meminfo
+from fakeproc.procfs.system.node import SystemFile
 from fakeproc.procfs.tree import Procfs
 from tests.state import dump
 
@@ -99,11 +102,40 @@ def scripts(*more: st.SearchStrategy[str]) -> st.SearchStrategy[list[str]]:
     )
 
 
+nodes = st.sampled_from(
+    [
+        HARDWARE,
+        Hardware(node_pages=(20 * MIB_PAGES + 1, 30 * MIB_PAGES, 13 * MIB_PAGES + 7), swap_pages=9),
+    ]
+)
+"""One node, or three whose shares of anything are no whole numbers."""
+
+FILES = ("meminfo", "vmstat", "zoneinfo", "buddyinfo", "slabinfo", "swaps")
+SAME = {
+    "MemFree": "nr_free_pages",
+    "Cached": "nr_file_pages",
+    "Active(anon)": "nr_active_anon",
+    "Inactive(anon)": "nr_inactive_anon",
+    "Active(file)": "nr_active_file",
+    "Inactive(file)": "nr_inactive_file",
+    "Unevictable": "nr_unevictable",
+    "Mlocked": "nr_mlock",
+    "Dirty": "nr_dirty",
+    "AnonPages": "nr_anon_pages",
+    "Mapped": "nr_mapped",
+    "Shmem": "nr_shmem",
+    "SReclaimable": "nr_slab_reclaimable",
+    "SUnreclaim": "nr_slab_unreclaimable",
+    "PageTables": "nr_page_table_pages",
+}
+"""Lines of meminfo, and the counters of vmstat that they are."""
+
+
 class World:
     """A machine that is looked at after every event and every command."""
 
-    def __init__(self, kernel: str, *, watched: bool = True) -> None:
-        self.machine = Machine(KernelConfig(kernel), HARDWARE, first_pid=100)
+    def __init__(self, kernel: str, *, watched: bool = True, hardware: Hardware = HARDWARE) -> None:
+        self.machine = Machine(KernelConfig(kernel), hardware, first_pid=100)
         self.procfs = Procfs(self.machine)
         if watched:
             self._watch_events()
@@ -240,3 +272,57 @@ def test_meminfo_adds_up(kernel: str, script: list[str]) -> None:
     assert kib["Inactive"] == kib["Inactive(anon)"] + kib["Inactive(file)"]
     listed = kib["Active"] + kib["Inactive"] + kib["Unevictable"]
     assert listed == kib["AnonPages"] + kib["Cached"]
+
+
+@settings(deadline=None, max_examples=25)
+@given(kernels, nodes, scripts(forks))
+def test_the_files_about_memory_agree(kernel: str, hardware: Hardware, script: list[str]) -> None:
+    world = World(kernel, watched=False, hardware=hardware)
+    before: dict[str, int] = {}
+    for line in script:
+        world.do(line)
+        before = require_agreement(world.machine, before)
+
+
+def content(path: str, machine: Machine) -> str:
+    row = SYSTEM_ENTRIES[path]
+    assert isinstance(row, SystemFile)
+    return row.render(machine).decode()
+
+
+def require_agreement(machine: Machine, before: dict[str, int]) -> dict[str, int]:
+    """Hold meminfo, vmstat, zoneinfo, buddyinfo, slabinfo and swaps against each other.
+
+    Return vmstat; what it counts has not become less than before.
+    """
+    text = {path: content(path, machine) for path in FILES}
+    kib = {name: int(value) for name, value in re.findall(r"(\S+): +(\d+)", text["meminfo"])}
+    vmstat = {name: int(value) for name, value in map(str.split, text["vmstat"].splitlines())}
+    zones = re.split("^Node ", text["zoneinfo"], flags=re.M)[1:]
+
+    for line, counter in SAME.items():
+        assert kib[line] == vmstat[counter] * PAGE_KIB, line
+    assert kib["Active"] == (vmstat["nr_active_anon"] + vmstat["nr_active_file"]) * PAGE_KIB
+    assert kib["Inactive"] == (vmstat["nr_inactive_anon"] + vmstat["nr_inactive_file"]) * PAGE_KIB
+    assert kib["KernelStack"] == vmstat["nr_kernel_stack"] == 16 * machine.thread_count
+    assert vmstat["nr_anon_pages"] == sum(mm.sizes.anon_pages for mm in mms_of(machine))
+    assert kib["MemAvailable"] <= kib["MemTotal"]
+
+    for name in set(re.findall(r"^ {4,6}(n\w+|working\w+) +\d+$", text["zoneinfo"], re.M)):
+        parts = sum(int(n) for n in re.findall(rf"^ {{4,6}}{name} +(\d+)$", text["zoneinfo"], re.M))
+        assert parts == vmstat[name], name
+    for name, whole in (("free", vmstat["nr_free_pages"]), ("managed", machine.hardware.ram_pages)):
+        found = [re.search(rf"^ +(?:pages )?{name} +(\d+)$", zone, re.M) for zone in zones]
+        assert sum(int(match[1]) for match in found if match) == whole
+    blocks = [line.split()[4:] for line in text["buddyinfo"].splitlines()]
+    free = sum(int(count) << order for row in blocks for order, count in enumerate(row))
+    assert free == vmstat["nr_free_pages"]
+    caches = [line.split() for line in text["slabinfo"].splitlines()[2:]]
+    assert sum(int(row[5]) * int(row[14]) for row in caches) * PAGE_KIB == kib["Slab"]
+    areas = [line.split() for line in text["swaps"].splitlines()[1:]]
+    assert sum(int(row[2]) for row in areas) == kib["SwapTotal"]
+    assert sum(int(row[3]) for row in areas) == kib["SwapTotal"] - kib["SwapFree"]
+
+    for name, value in before.items():
+        assert name.startswith("nr_") or value <= vmstat[name], name
+    return vmstat

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fakeproc.kernel.zones import lowmem_reserve, watermarks, zones
+from fakeproc.kernel.task import PAGE_BYTES
+from fakeproc.kernel.zones import Zone, lowmem_reserve, watermarks, zones
 
 if TYPE_CHECKING:
     from fakeproc.kernel.machine import Machine
@@ -58,18 +59,43 @@ def available_pages(
     return max(available, 0)
 
 
-def available(machine: Machine) -> int:
-    """Return MemAvailable of the machine, in pages."""
-    among = zones(machine)
+def _zone_marks(machine: Machine, among: list[Zone]) -> list[ZoneMarks]:
+    """Return what each of the populated zones keeps back."""
     marks = []
     for zone in among:
         own = watermarks(machine, zone)
         reserve = lowmem_reserve(machine, among, zone)
         marks.append(ZoneMarks(zone.managed_pages, own.low_pages, own.high_pages, reserve))
+    return marks
+
+
+def available(machine: Machine) -> int:
+    """Return MemAvailable of the machine, in pages."""
     return available_pages(
-        marks,
+        _zone_marks(machine, zones(machine)),
         free_pages=machine.free_pages,
         file_pages=machine.used.file_pages + machine.memory.cache_pages,
         reclaimable_pages=machine.memory.slab_reclaimable_pages,
         keeps_reserves=machine.profile.available_keeps_reserves,
     )
+
+
+def dirty_thresholds(machine: Machine, populated: list[Zone]) -> tuple[int, int]:
+    """Return from how many dirty pages on writers write, and the flusher does, in pages.
+
+    Ratios are of what could be dirty: free memory without the reserves, and page cache
+    (global_dirtyable_memory and domain_dirty_limits).  The second is less than the first.
+    """
+    reserved = totalreserve_pages(_zone_marks(machine, populated))
+    file_pages = machine.used.file_pages + machine.memory.cache_pages
+    dirtyable = max(machine.free_pages - reserved, 0) + file_pages + 1
+    limit = _dirty_limit(machine, "vm/dirty", dirtyable)
+    background = _dirty_limit(machine, "vm/dirty_background", dirtyable)
+    return limit, background if background < limit else limit // 2
+
+
+def _dirty_limit(machine: Machine, name: str, dirtyable_pages: int) -> int:
+    if limit_bytes := machine.sysctls[f"{name}_bytes"]:
+        return -(-limit_bytes // PAGE_BYTES)
+    parts = machine.sysctls[f"{name}_ratio"] * PAGE_BYTES // 100
+    return parts * dirtyable_pages // PAGE_BYTES

@@ -615,4 +615,31 @@ net/ipv6/neigh/default/gc_thresh1  128  natural
 net/ipv6/neigh/default/gc_thresh2  512  natural
 net/ipv6/neigh/default/gc_thresh3  1024  natural
 net/ipv6/neigh/lo/unres_qlen_bytes  211090  natural
+vm/compact_unevictable_allowed  1  0..1
+vm/compaction_proactiveness  20  0..100  since 5.9
+vm/defrag_mode  0  0..1  since 6.15
+vm/dirty_expire_centisecs  3000  natural
+vm/dirty_writeback_centisecs  500  int
+vm/dirtytime_expire_seconds  43200  natural
+vm/extfrag_threshold  500  0..1000
+vm/hugetlb_optimize_vmemmap  0  0..1  since 5.19
+vm/hugetlb_shm_group  0  int
+vm/laptop_mode  0  int
+vm/legacy_va_layout  0  natural
+vm/max_map_count  65530  natural
+vm/memfd_noexec  0  0..2  since 6.3
+vm/min_slab_ratio  5  0..100
+vm/min_unmapped_ratio  1  0..100
+vm/mmap_min_addr  4096  ulong
+vm/mmap_rnd_bits  28  28..32  mode 600, since 4.5
+vm/mmap_rnd_compat_bits  8  8..16  mode 600, since 4.5
+vm/nr_overcommit_hugepages  0  ulong
+vm/numa_stat  1  0..1  since 4.15
+vm/page-cluster  3  0..31
+vm/page_lock_unfairness  5  natural  since 5.9
+vm/stat_interval  1  int
+vm/unprivileged_userfaultfd  0  0..1  since 5.2
+vm/vfs_cache_pressure_denom  100  100..2147483647  since 6.16
+vm/watermark_boost_factor  15000  natural  since 5.0
+vm/zone_reclaim_mode  0  natural
 """

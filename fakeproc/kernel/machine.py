@@ -35,7 +35,7 @@ from fakeproc.kernel.living import Living
 from fakeproc.kernel.loadavg import LoadAverage
 from fakeproc.kernel.log import KernelLog, Level
 from fakeproc.kernel.memcg import Memcg
-from fakeproc.kernel.memory import Allocation, Memory, MemoryKind
+from fakeproc.kernel.memory import Allocation, DropCaches, Memory, MemoryKind
 from fakeproc.kernel.numa import ANYWHERE, Placement, shares_nodes
 from fakeproc.kernel.oom import OomRequest, Outcome, Verdict
 from fakeproc.kernel.profile import KernelConfig, Profile
@@ -174,7 +174,7 @@ class Machine:
         self.last_verdict: Verdict | None = None
         self.panicked = ""
         """Why the machine has panicked; nothing: it has not."""
-        self.sysctls = SysctlTable({"vm/min_free_kbytes": zones.default_min_free_kib(self)})
+        self.sysctls = SysctlTable(zones.boot_sysctls(self))
         self.kept_sysctls = KeptSysctls(self)
         self.log = KernelLog()
         self.now_ns = 0
@@ -361,6 +361,12 @@ class Machine:
     def set_hostname(self, name: str) -> None:
         """Give the machine another name (sethostname(2), sys/kernel/hostname)."""
         self.hardware = replace(self.hardware, hostname=name)
+
+    def drop_caches(self, caller: Caller, what: int) -> None:
+        """Do what a write to vm.drop_caches does, and say so; see `Memory.drop_caches`."""
+        self.memory.drop_caches(what)
+        if not what & DropCaches.QUIETLY:
+            self.printk(Level.INFO, f"{caller.comm} ({caller.tid}): drop_caches: {what}")
 
     # -- oom_adj, oom_score_adj, oom_score -----------------------------------------
 
@@ -1085,6 +1091,7 @@ class Machine:
         self.used += sizes
         if instead_of is not _NO_MEMORY:
             self.used -= instead_of
+            self.memory.counters.pgfree += max(instead_of.ram_pages - sizes.ram_pages, 0)
         self.memory.make_way()
 
     def _require_memory(self, sizes: MemorySizes, instead_of: MemorySizes | None = None) -> None:

@@ -9,97 +9,78 @@ recorded 6.1; the version beside a row is where it came or went.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fakeproc.kernel.fields import Field, fields
 from fakeproc.kernel.log import Level
 from fakeproc.kernel.numa import ALL_NODES
-from fakeproc.kernel.profile import Version
 from fakeproc.kernel.task import PAGE_KIB
-from fakeproc.kernel.zones import Zone, lowmem_reserve, used_pages, watermarks, zones
+from fakeproc.kernel.zones import (
+    KERNEL_STACK_PAGES,
+    Zone,
+    lowmem_reserve,
+    used_pages,
+    watermarks,
+    zones,
+)
 
 if TYPE_CHECKING:
     from fakeproc.kernel.machine import Machine
 
-KERNEL_STACK_PAGES = 4
-"""What each task's kernel stack takes (THREAD_SIZE of x86-64)."""
-
-_ALWAYS: Version = (0, 0)
-_NEVER: Version = (99, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Field:
-    """A field, and from which version on until which it is there."""
-
-    name: str
-    since: Version = _ALWAYS
-    until: Version = _NEVER
-    form: str = "{}:{}kB"
-
-    def is_in(self, version: Version) -> bool:
-        """Say whether this version prints it."""
-        return self.since <= version < self.until
-
-
-def _fields(names: str, *, since: Version = _ALWAYS, until: Version = _NEVER) -> list[_Field]:
-    return [_Field(name, since, until) for name in names.split()]
-
-
 _LRU = "active_anon inactive_anon active_file inactive_file unevictable"
 
 # Of the whole machine, in pages: each list a line.
-_SUMMARY: Sequence[Sequence[_Field]] = (
-    _fields("active_anon inactive_anon isolated_anon"),
-    _fields("active_file inactive_file isolated_file"),
+_SUMMARY: Sequence[Sequence[Field]] = (
+    fields("active_anon inactive_anon isolated_anon"),
+    fields("active_file inactive_file isolated_file"),
     [
-        *_fields("unevictable dirty writeback"),
-        *_fields("unstable", until=(5, 8)),  # 8d92890bd6b8
+        *fields("unevictable dirty writeback"),
+        *fields("unstable", until=(5, 8)),  # 8d92890bd6b8
     ],
-    _fields("slab_reclaimable slab_unreclaimable"),
-    [*_fields("mapped shmem pagetables"), *_fields("bounce", until=(6, 1))],
-    _fields("sec_pagetables bounce", since=(6, 1)),  # ebc97a52b5d6
-    _fields("kernel_misc_reclaimable", since=(5, 15)),  # eb2169cee36f
-    _fields("free free_pcp free_cma"),
+    fields("slab_reclaimable slab_unreclaimable"),
+    [*fields("mapped shmem pagetables"), *fields("bounce", until=(6, 1))],
+    fields("sec_pagetables bounce", since=(6, 1)),  # ebc97a52b5d6
+    fields("kernel_misc_reclaimable", since=(5, 15)),  # eb2169cee36f
+    fields("free free_pcp free_cma"),
 )
 
 _THP = "shmem_thp shmem_pmdmapped anon_thp"
 
 # Since 4.8 (599d0c954f91) the lists of pages are the node's.
-_NODE: Sequence[_Field] = (
-    *_fields(f"{_LRU} isolated(anon) isolated(file) mapped dirty writeback shmem"),
-    *(_Field(name, until=(6, 6), form="{}: {}kB") for name in _THP.split()),
-    *_fields(_THP, since=(6, 6)),
-    *_fields("writeback_tmp"),
-    *_fields("unstable", until=(5, 8)),
-    *_fields("kernel_stack", since=(5, 9)),  # 991e7673859e
-    *_fields("pagetables", since=(5, 11)),  # f0c0c115fb81
-    *_fields("sec_pagetables", since=(6, 1)),
-    _Field("pages_scanned", until=(4, 12), form="{}:{}"),
-    _Field("all_unreclaimable?", form="{} no"),
-    *_fields("Balloon", since=(6, 16)),
+_NODE: Sequence[Field] = (
+    *fields(f"{_LRU} isolated(anon) isolated(file) mapped dirty writeback shmem"),
+    *(Field(name, until=(6, 6), form="{}: {}kB") for name in _THP.split()),
+    *fields(_THP, since=(6, 6)),
+    *fields("writeback_tmp"),
+    *fields("unstable", until=(5, 8)),
+    *fields("kernel_stack", since=(5, 9)),  # 991e7673859e
+    *fields("pagetables", since=(5, 11)),  # f0c0c115fb81
+    *fields("sec_pagetables", since=(6, 1)),
+    Field("pages_scanned", until=(4, 12), form="{}:{}"),
+    Field("all_unreclaimable?", form="{} no"),
+    *fields("Balloon", since=(6, 16)),
 )
 
-_ZONE: Sequence[_Field] = (
-    *_fields("free"),
-    *_fields("boost", since=(6, 1)),  # seen on 6.1, not on 5.15
-    *_fields("min low high"),
-    _Field("reserved_highatomic", since=(5, 5), form="{}:{}KB"),
-    _Field("free_highatomic", since=(6, 16), form="{}:{}KB"),
-    *_fields(_LRU),
-    *_fields("isolated(anon) isolated(file)", until=(4, 8)),
-    *_fields("writepending", since=(4, 8)),
-    *_fields("zspages", since=(6, 18)),
-    *_fields("present managed mlocked"),
-    *_fields("dirty writeback mapped shmem", until=(4, 8)),
-    *_fields("slab_reclaimable slab_unreclaimable", until=(4, 13)),  # 385386cff4c6
-    *_fields("kernel_stack", until=(5, 9)),
-    *_fields("pagetables", until=(5, 11)),
-    *_fields("unstable", until=(4, 8)),
-    *_fields("bounce free_pcp local_pcp free_cma"),
-    *_fields("writeback_tmp", until=(4, 8)),
-    _Field("pages_scanned", until=(4, 8), form="{}:{}"),
-    _Field("all_unreclaimable?", until=(4, 8), form="{} no"),
+_ZONE: Sequence[Field] = (
+    *fields("free"),
+    *fields("boost", since=(6, 1)),  # seen on 6.1, not on 5.15
+    *fields("min low high"),
+    Field("reserved_highatomic", since=(5, 5), form="{}:{}KB"),
+    Field("free_highatomic", since=(6, 16), form="{}:{}KB"),
+    *fields(_LRU),
+    *fields("isolated(anon) isolated(file)", until=(4, 8)),
+    *fields("writepending", since=(4, 8)),
+    *fields("zspages", since=(6, 18)),
+    *fields("present managed mlocked"),
+    *fields("dirty writeback mapped shmem", until=(4, 8)),
+    *fields("slab_reclaimable slab_unreclaimable", until=(4, 13)),  # 385386cff4c6
+    *fields("kernel_stack", until=(5, 9)),
+    *fields("pagetables", until=(5, 11)),
+    *fields("unstable", until=(4, 8)),
+    *fields("bounce free_pcp local_pcp free_cma"),
+    *fields("writeback_tmp", until=(4, 8)),
+    Field("pages_scanned", until=(4, 8), form="{}:{}"),
+    Field("all_unreclaimable?", until=(4, 8), form="{} no"),
 )
 
 
@@ -122,8 +103,8 @@ def lines(machine: Machine, mems_allowed: int = ALL_NODES) -> Iterator[tuple[Lev
             values = {name: sum(zone[name] for zone in of_node) for name in of_node[0]}
             yield Level.WARNING, f"Node {node} {_render(machine, _NODE, values)}"
     for zone in shown:
-        fields = _render(machine, _ZONE, _zone_values(machine, zone, populated))
-        yield Level.WARNING, f"{_prefix(machine, zone)}{zone.name} {fields}"
+        values_shown = _render(machine, _ZONE, _zone_values(machine, zone, populated))
+        yield Level.WARNING, f"{_prefix(machine, zone)}{zone.name} {values_shown}"
         reserve = " ".join(map(str, lowmem_reserve(machine, populated, zone)))
         yield Level.WARNING, f"lowmem_reserve[]: {reserve}"
     for zone in shown:
@@ -152,10 +133,10 @@ def _kib(pages: Mapping[str, int]) -> dict[str, int]:
     return {name: count * PAGE_KIB for name, count in pages.items()}
 
 
-def _render(machine: Machine, fields: Sequence[_Field], values: Mapping[str, int]) -> str:
+def _render(machine: Machine, row: Sequence[Field], values: Mapping[str, int]) -> str:
     version, build = machine.profile.version, machine.build
     hidden = () if build.transparent_hugepages else _THP.split()
-    there = (f for f in fields if f.is_in(version) and f.name not in hidden)
+    there = (f for f in row if f.is_in(version) and f.name not in hidden)
     return " ".join(field.form.format(field.name, values.get(field.name, 0)) for field in there)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from enum import IntFlag, StrEnum
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -40,6 +40,14 @@ class MemoryKind(StrEnum):
     ANON = "anon_pages"
     FILE = "file_pages"
     SHMEM = "shmem_pages"
+
+
+class DropCaches(IntFlag):
+    """The bits of vm.drop_caches."""
+
+    PAGECACHE = 1
+    SLAB = 2
+    QUIETLY = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +91,11 @@ class Counters:
     """Swapped pages that a running task wanted back."""
     workingset_refault_file: int = 0
     """Dropped page cache that a running task wanted back."""
+    pgfree: int = 0
+    """What came free, of whatever it was."""
+    drop_pagecache: int = 0
+    """How often somebody has had the page cache dropped, and the slab."""
+    drop_slab: int = 0
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -132,8 +145,17 @@ class Memory:
 
         Below 0 forked tasks share so much: a fork copies on write, but both of them count it.
         """
-        taken = self._machine.used.ram_pages + self.cache_pages + self.slab_pages
-        return self._machine.hardware.ram_pages - taken
+        return self._machine.hardware.ram_pages - self.taken_pages
+
+    @property
+    def taken_pages(self) -> int:
+        """What tasks, page cache and slab have together."""
+        return self._machine.used.ram_pages + self.cache_pages + self.slab_pages
+
+    @property
+    def pgalloc(self) -> int:
+        """What has ever been allocated since boot, in pages."""
+        return self.taken_pages + self.counters.pgfree
 
     @property
     def free_pages(self) -> int:
@@ -184,13 +206,17 @@ class Memory:
 
     def set_cache(self, *, clean_pages: int, dirty_pages: int) -> None:
         """Fill the page cache up to so much, or drop from it; ENOMEM when it does not fit."""
-        self._require_room("cache", clean_pages + dirty_pages - self.cache_pages)
+        more_pages = clean_pages + dirty_pages - self.cache_pages
+        self._require_room("cache", more_pages)
+        self.counters.pgfree += max(-more_pages, 0)
         self.cache_clean_pages, self.cache_dirty_pages = clean_pages, dirty_pages
         self.cache_evicted_pages = 0
 
     def set_slab(self, *, reclaimable_pages: int, unreclaimable_pages: int) -> None:
         """Let the kernel have so much for itself; ENOMEM when it does not fit."""
-        self._require_room("slab", reclaimable_pages + unreclaimable_pages - self.slab_pages)
+        more_pages = reclaimable_pages + unreclaimable_pages - self.slab_pages
+        self._require_room("slab", more_pages)
+        self.counters.pgfree += max(-more_pages, 0)
         self.slab_reclaimable_pages = reclaimable_pages
         self.slab_unreclaimable_pages = unreclaimable_pages
 
@@ -244,6 +270,21 @@ class Memory:
         self.cache_clean_pages -= clean_pages
         self.cache_dirty_pages -= dirty_pages
         self.cache_evicted_pages += clean_pages + dirty_pages
+        self.counters.pgfree += clean_pages + dirty_pages
+
+    def shrink_slab(self, pages: int) -> None:
+        """Let the kernel give up so much of what it can do without."""
+        self.slab_reclaimable_pages -= pages
+        self.counters.pgfree += pages
+
+    def drop_caches(self, what: int) -> None:
+        """Drop clean page cache that no task maps, reclaimable slab, or both (drop_caches.c)."""
+        if what & DropCaches.PAGECACHE:
+            self.evict(clean_pages=self.cache_clean_pages)
+            self.counters.drop_pagecache += 1
+        if what & DropCaches.SLAB:
+            self.shrink_slab(self.slab_reclaimable_pages)
+            self.counters.drop_slab += 1
 
     def make_way(self) -> None:
         """Drop clean cache for what has just been taken without asking."""

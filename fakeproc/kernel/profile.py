@@ -117,6 +117,12 @@ class Profile:
     fault_gfp_comp: bool
     allocstall_by_zone: bool
     refaults_of_anon: bool
+    zoneinfo_unpopulated: bool
+    lowmem_reserve_may_be_off: bool
+    pcp_batch_doubled: bool
+    pcp_high_of_the_zone: bool
+    pcp_high_tuned: bool
+    swaps_aligned: bool
     swap_cache_stats: bool
     unreclaimable_slab_table: bool
     memcg_stats: str
@@ -326,6 +332,16 @@ HISTORY: Mapping[str, tuple[Change, ...]] = {
     # 170b04b7ae49: until then only page cache could be refaulted.
     "refaults_of_anon": (Change(False), Change(True, (5, 9))),
     "watermark_scale_factor": (Change(False), Change(True, (4, 6))),
+    # "mm, vmstat: print non-populated zones in zoneinfo".
+    "zoneinfo_unpopulated": (Change(False), Change(True, (4, 12))),
+    # vm.lowmem_reserve_ratio has a number for the last zone too, and takes 0.
+    "lowmem_reserve_may_be_off": (Change(False), Change(True, (4, 17))),
+    "pcp_batch_doubled": (Change(False), Change(True, (4, 19))),
+    # "mm/page_alloc: disassociate the pcp->high from pcp->batch".
+    "pcp_high_of_the_zone": (Change(False), Change(True, (5, 14))),
+    "pcp_high_tuned": (Change(False), Change(True, (6, 7))),
+    # "proc, swaps: fix output alignment": two TABs behind short numbers.
+    "swaps_aligned": (Change(False), Change(True, (5, 10))),
     "swap_cache_stats": (Change(True), Change(False, (5, 19))),
     "unreclaimable_slab_table": (Change(False), Change(True, (4, 15))),
     # c8713d0b2312, "mm: memcontrol: dump memory.stat during cgroup OOM"; dddb44ffa0d5 has

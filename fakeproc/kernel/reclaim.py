@@ -139,7 +139,7 @@ def _reclaim(machine: Machine, pages: int) -> Reclaimed:
     from_slab = min(pages - from_anon - clean, slab)
     dirty = min(pages - from_anon - clean - from_slab, memory.cache_dirty_pages)
     memory.evict(clean_pages=clean, dirty_pages=dirty)
-    memory.slab_reclaimable_pages -= from_slab
+    memory.shrink_slab(from_slab)
     memory.counters.written += dirty
     return Reclaimed(clean + from_slab, dirty, _swap_out(machine, from_anon))
 

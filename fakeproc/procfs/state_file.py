@@ -20,6 +20,7 @@ from fakeproc.kernel.memcg import Memcg
 from fakeproc.kernel.memory import SwapArea
 from fakeproc.kernel.numa import ALL_NODES, ANYWHERE, Placement, PolicyMode
 from fakeproc.kernel.profile import PATCHES, render_value
+from fakeproc.kernel.sysctl import LOWMEM_RESERVE_RATIO, VECTOR
 from fakeproc.kernel.task import (
     PAGE_KIB,
     Credentials,
@@ -139,6 +140,10 @@ def _sysctls(machine: Machine) -> _Table:
     for name, value in {**machine.sysctls.changed(), **kept}.items():
         folder, _, file = name.partition("/")
         table.setdefault(folder, {})[file] = value
+    ratios = machine.sysctls.lowmem_reserve_ratio
+    if ratios != LOWMEM_RESERVE_RATIO:
+        folder, _, file = VECTOR.partition("/")
+        table.setdefault(folder, {})[file] = list(ratios)
     return table
 
 

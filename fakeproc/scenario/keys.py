@@ -19,7 +19,7 @@ from fakeproc.kernel.memcg import MemcgEvents
 from fakeproc.kernel.memory import Counters
 from fakeproc.kernel.numa import MAX_NODES
 from fakeproc.kernel.profile import HISTORY, PATCHES, AnyKernelConfig
-from fakeproc.kernel.sysctl import SYSCTLS
+from fakeproc.kernel.sysctl import SYSCTLS, VECTOR
 from fakeproc.kernel.task import Hold
 from fakeproc.units import ACCEPTED_DURATIONS, ACCEPTED_SIZES, parse_duration_ns, parse_pages
 
@@ -461,7 +461,7 @@ _PROCESS = {
     **_DETAILS_STATE,
 }
 
-KEPT_FOLDERS = sorted({name.partition("/")[0] for name in KEPT} - {"kernel"})
+KEPT_FOLDERS = sorted({name.partition("/")[0] for name in KEPT} - {"kernel", "vm"})
 """The folders of /proc/sys of which every file is only kept: "core/somaxconn" is a key of net."""
 
 
@@ -488,6 +488,23 @@ def _kept_sysctls(folder: str) -> Key:
     accepted = 'a table, `"folder/name" = value`'
     return Key(meaning, accepted, dict, {"type": "object"}, check)
 
+
+def _sysctls() -> dict[str, dict[str, Key]]:
+    """Return the keys of each folder of /proc/sys."""
+    keys: dict[str, dict[str, Key]] = {}
+    for path, sysctl in SYSCTLS.items():
+        folder, _, name = path.partition("/")
+        keys.setdefault(folder, {})[name] = _integer("", sysctl.low, sysctl.high)
+    folder, _, name = VECTOR.partition("/")
+    keys[folder][name] = _list("", "a list of integers", _NUMBERS, _are_numbers)
+    for path in KEPT:
+        folder, _, name = path.partition("/")
+        if folder in keys:
+            keys[folder][name] = _kept_sysctl(path)
+    return dict(sorted(keys.items()))
+
+
+_SYSCTLS = _sysctls()
 
 TABLES: Mapping[str, Table] = {
     "file": Table(
@@ -519,28 +536,10 @@ TABLES: Mapping[str, Table] = {
         "[sysctl]",
         {
             **{folder: _kept_sysctls(folder) for folder in KEPT_FOLDERS},
-            **{
-                folder: _table(f"/proc/sys/{folder}", f"sysctl.{folder}")
-                for folder in sorted({name.partition("/")[0] for name in SYSCTLS})
-            },
+            **{folder: _table(f"/proc/sys/{folder}", f"sysctl.{folder}") for folder in _SYSCTLS},
         },
     ),
-    **{
-        f"sysctl.{folder}": Table(
-            f"[sysctl.{folder}]",
-            {
-                name.partition("/")[2]: _integer("", sysctl.low, sysctl.high)
-                for name, sysctl in SYSCTLS.items()
-                if name.startswith(f"{folder}/")
-            }
-            | {
-                name.partition("/")[2]: _kept_sysctl(name)
-                for name in KEPT
-                if name.startswith(f"{folder}/")
-            },
-        )
-        for folder in sorted({name.partition("/")[0] for name in SYSCTLS})
-    },
+    **{f"sysctl.{folder}": Table(f"[sysctl.{folder}]", keys) for folder, keys in _SYSCTLS.items()},
     "memcg": Table("memcg", _MEMCG, "path", ("path",)),
     "swap": Table("swap", _SWAP, "name", ("name", "size")),
     "process": Table("process", _PROCESS, "name", ("name",)),

@@ -291,7 +291,7 @@ class _Loader:
         """Make what the processes need."""
         machine = self._machine
         for name, value in _sysctls(data.get("sysctl", {})):
-            machine.store_sysctl(name, str(value).encode(errors="surrogateescape"))
+            machine.store_sysctl(name, value)
         for place, area in enumerate(data.get("swap", ())):
             with _at(("swap", place), f"swap {area['name']!r}"):
                 pages = parse_pages(area["size"])
@@ -526,10 +526,12 @@ def _make_undumpable(process: Process) -> None:
         process.mm.dumpable = False
 
 
-def _sysctls(table: Mapping[str, Any]) -> Iterator[tuple[str, int | str]]:
+def _sysctls(table: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
+    """Return names, and what is to be written there."""
     for folder, values in table.items():
         for name, value in values.items():
-            yield f"{folder}/{name}", value
+            numbers = value if isinstance(value, list) else [value]
+            yield f"{folder}/{name}", " ".join(map(str, numbers)).encode(errors="surrogateescape")
 
 
 def _uptime_ns(table: Mapping[str, Any]) -> int:

@@ -13,7 +13,7 @@ import psutil
 
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.profile import Version
-from fakeproc.kernel.sysctl import SYSCTLS
+from fakeproc.kernel.sysctl import SYSCTLS, without_idle_ratios
 from fakeproc.kernel.task import PAGE_KIB
 from fakeproc.snapshot.cgroups import HostMemcg, find_hierarchy, unescape, with_ancestors
 from fakeproc.snapshot.kcmp import group_by_mm
@@ -181,7 +181,5 @@ def _sysctls(proc: Path) -> dict[str, int]:
         text = _text(proc, f"sys/{name}") if name.startswith("vm/") else ""
         if text.removeprefix("-").isdecimal() and sysctl.low <= int(text) <= sysctl.high:
             values[name] = int(text)
-    # The form of the limit that is not in force reads 0, and writing it would put it in force.
-    if values.get("vm/overcommit_kbytes"):
-        values.pop("vm/overcommit_ratio", None)
-    return values
+    # The form of a limit that is not in force reads 0, and writing it would put it in force.
+    return without_idle_ratios(values)

@@ -144,9 +144,20 @@ FILES_OF_A_TASK = {
 }
 """What /proc/<pid> shows beside memory; tests/procfs/test_task_files.py."""
 
+FILES_ABOUT_MEMORY = {
+    "lowmem_reserve_may_be_off",
+    "pcp_batch_doubled",
+    "pcp_high_of_the_zone",
+    "pcp_high_tuned",
+    "swaps_aligned",
+    "zoneinfo_unpopulated",
+}
+"""What zoneinfo, swaps and sys/vm show; tests/procfs/test_memory_files.py."""
+
 NOT_IN_THE_TABLE = (
-    LOG_AND_COUNTERS
+    FILES_ABOUT_MEMORY
     | FILES_OF_A_TASK
+    | LOG_AND_COUNTERS
     | {
         "admin_discount_base",
         "allocstall_by_zone",

@@ -38,7 +38,8 @@ def test_values_at_boot(name: str) -> None:
 
 
 def test_each_default_is_in_its_own_range() -> None:
-    assert all(sysctl.low <= sysctl.default <= sysctl.high for sysctl in SYSCTLS.values())
+    off = {"vm/dirty_background_bytes", "vm/dirty_bytes"}  # 0 reads, and cannot be written
+    assert {name for name, row in SYSCTLS.items() if not row.accepts(row.default)} == off
     assert dict(SysctlTable().items()) == {name: row.default for name, row in SYSCTLS.items()}
 
 
@@ -102,6 +103,42 @@ def test_setting_overcommit_kbytes_to_nothing_leaves_the_ratio() -> None:
     sysctls = SysctlTable()
     sysctls.store("vm/overcommit_kbytes", b"0")
     assert (sysctls["vm/overcommit_ratio"], sysctls["vm/overcommit_kbytes"]) == (50, 0)
+
+
+@pytest.mark.parametrize("limit", ["vm/dirty", "vm/dirty_background"])
+def test_the_two_forms_of_the_dirty_limits_exclude_each_other(limit: str) -> None:
+    sysctls = SysctlTable()
+    sysctls.store(f"{limit}_bytes", b"1048576")
+    assert (sysctls[f"{limit}_ratio"], sysctls[f"{limit}_bytes"]) == (0, 1048576)
+    assert sysctls.changed() == {f"{limit}_bytes": 1048576}
+    sysctls.store(f"{limit}_ratio", b"30")
+    assert sysctls.changed() == {f"{limit}_ratio": 30}
+
+
+@pytest.mark.parametrize(
+    ("text", "ratios"),
+    [
+        (b"1", (1, 256, 32, 0, 0)),
+        (b"1 2\t3 4 5\n", (1, 2, 3, 4, 5)),
+        (b"-1 0 3\n", (0, 0, 3, 0, 0)),
+        (b"1 2 3 4 5 6\n", (1, 2, 3, 4, 5)),
+    ],
+)
+def test_lowmem_reserve_ratio_takes_a_number_for_each_zone(
+    text: bytes, ratios: tuple[int, ...]
+) -> None:
+    sysctls = SysctlTable()
+    assert 0 < sysctls.store("vm/lowmem_reserve_ratio", text) <= len(text)
+    assert sysctls.lowmem_reserve_ratio == ratios
+
+
+@pytest.mark.parametrize("text", [b"", b"\n", b"x", b"1 x", b"1 2 3x"])
+def test_bad_ratios_change_nothing(text: bytes) -> None:
+    sysctls = SysctlTable()
+    with pytest.raises(Refused) as refused:
+        sysctls.store("vm/lowmem_reserve_ratio", text)
+    assert refused.value.error == errno.EINVAL
+    assert sysctls.lowmem_reserve_ratio == (256, 256, 32, 0, 0)
 
 
 def test_each_machine_has_its_own_values() -> None:

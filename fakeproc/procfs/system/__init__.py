@@ -13,15 +13,30 @@ from fakeproc.procfs.system import (
     kept_sysctl,
     meminfo,
     pressure,
+    slab,
     swaps,
     sysctl,
     sysrq,
     time,
     vmstat,
+    zones,
 )
 from fakeproc.procfs.system.node import SystemRow
 
-_MODULES = (hardware, identity, kept_sysctl, meminfo, pressure, swaps, sysctl, sysrq, time, vmstat)
+_MODULES = (
+    hardware,
+    identity,
+    kept_sysctl,
+    meminfo,
+    pressure,
+    slab,
+    swaps,
+    sysctl,
+    sysrq,
+    time,
+    vmstat,
+    zones,
+)
 
 SYSTEM_ENTRIES: dict[str, SystemRow] = {
     path: row for module in _MODULES for path, row in module.ROWS.items()

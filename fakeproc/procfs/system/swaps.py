@@ -7,23 +7,26 @@ from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.task import PAGE_KIB
 from fakeproc.procfs.system.node import SystemFile, SystemRow
 
+_ESCAPED = {ord(c): f"\\{ord(c):03o}" for c in " \t\n\\"}
+"""What seq_file_path writes in octal."""
+
 
 def render_swaps(machine: Machine) -> bytes:
     """Return the table of swap areas, sizes in kB."""
-    lines = ["Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority"]
+    tab = "\t\t" if machine.profile.swaps_aligned else "\t"
+    lines = [f"Filename\t\t\t\tType\t\tSize{tab}Used{tab}Priority"]
     for area, used_pages in machine.memory.swap_used():
-        name = area.name + " " * max(40 - len(area.name), 1)
+        name = area.name.translate(_ESCAPED)
+        name += " " * max(40 - len(name), 1)
         kind = "partition" if area.name.startswith("/dev/") else "file\t"
-        size_kib, used_kib = area.size_pages * PAGE_KIB, used_pages * PAGE_KIB
-        lines.append(
-            f"{name}{kind}\t{size_kib}\t{_wide(size_kib)}{used_kib}\t{_wide(used_kib)}"
-            f"{area.priority}"
-        )
+        size = _column(machine, area.size_pages * PAGE_KIB)
+        used = _column(machine, used_pages * PAGE_KIB)
+        lines.append(f"{name}{kind}\t{size}{used}{area.priority}")
     return ("\n".join(lines) + "\n").encode()
 
 
-def _wide(kib: int) -> str:
-    return "\t" if kib < 10_000_000 else ""
+def _column(machine: Machine, kib: int) -> str:
+    return f"{kib}\t\t" if machine.profile.swaps_aligned and kib < 10_000_000 else f"{kib}\t"
 
 
 ROWS: dict[str, SystemRow] = {
