@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The adapter between FUSE and procfs: upcalls become lookups, reads and writes.
 
-Nothing else in the project knows FUSE.  Single-threaded: upcalls are serial.
+Nothing else in the project knows FUSE, but for `fakeproc.poll`.  Upcalls are serial.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from fakeproc.journal import Journal, Recorder
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.task import Caller
+from fakeproc.poll import Waiting
 from fakeproc.procfs import clock
 from fakeproc.procfs.inputs import (
     ChangeDirectory,
@@ -100,16 +101,20 @@ def upcall(
 
     @functools.wraps(method)
     def guarded(self: Operations, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        try:
-            self.begin()
-            return method(self, *args, **kwargs)
-        except Refused:
-            raise
-        except BaseException:
-            self.procfs.stats.internal_errors += 1
-            self.procfs.stats.last_error = traceback.format_exc().replace("\n", "\\n")
-            log.exception("%s%r failed", method.__name__, args)
-            raise Refused(errno.EIO) from None
+        with self.serial:
+            try:
+                self.begin()
+                result = method(self, *args, **kwargs)
+                if self.waiting is not None:
+                    self.waiting.wake()
+                return result
+            except Refused:
+                raise
+            except BaseException:
+                self.procfs.stats.internal_errors += 1
+                self.procfs.stats.last_error = traceback.format_exc().replace("\n", "\\n")
+                log.exception("%s%r failed", method.__name__, args)
+                raise Refused(errno.EIO) from None
 
     return guarded
 
@@ -132,6 +137,10 @@ class Operations:
         self._recorder = recorder
         self._context = context
         self._on_ready = on_ready
+        self.serial = threading.Lock()
+        """Held by each upcall: the timer of `Waiting` is the one thread besides libfuse's."""
+        self.waiting: Waiting | None = None
+        """Who waits in poll(2); None where libfuse has no way to wake them."""
         self._open: dict[int, OpenFile] = {}
         self._next_handle = 1
         self._in_setattr = False
@@ -145,6 +154,11 @@ class Operations:
         self._last_ns = now_ns
         self._callers.bury()
         self._recorder.note_time(now_ns)
+
+    def enable_poll(self, libfuse: Any) -> None:
+        """Let who waits in poll(2) be woken by way of this library."""
+        self.waiting = Waiting(libfuse, self.serial, self.tick)
+        self.procfs.has_poll = True
 
     def _caller(self) -> Caller:
         return self._callers.identify(*self._context())
@@ -228,8 +242,22 @@ class Operations:
     @upcall
     def release(self, path: str, fh: int) -> int:
         """Close a handle."""
-        self._open.pop(fh, None)
+        if self.waiting is not None:
+            self.waiting.forget(fh)
+        self._open.pop(fh).file.closed()
         return 0
+
+    @upcall
+    def poll(self, path: str, fh: int, ph: int | None, reventsp: Any) -> int:
+        """Say what poll(2) sees; ``ph`` is for telling whoever waits that it has changed."""
+        if self.waiting is None:
+            raise Refused(errno.ENOSYS)
+        reventsp[0] = self.waiting.poll(fh, self._open[fh].file, ph)
+        return 0
+
+    @upcall
+    def tick(self) -> None:
+        """Let only time go on; no upcall of libfuse."""
 
     @upcall
     def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
@@ -350,8 +378,11 @@ class Operations:
 
     def destroy(self, path: str) -> None:
         """Clean up when the mount goes."""
-        self._recorder.note_now(durable=True)
-        self._callers.close()
+        with self.serial:
+            if self.waiting is not None:
+                self.waiting.close()
+            self._recorder.note_now(durable=True)
+            self._callers.close()
 
 
 class _FusepyOperations(Operations):
@@ -421,6 +452,8 @@ def serve(
 
     operations = kind(procfs, callers, recorder, binding.fuse_get_context, tell_ready)
     libfuse2 = not is_mfusepy or binding.fuse_version_major == 2
+    if not libfuse2:
+        operations.enable_poll(binding._libfuse)
     # libfuse 2 needs telling what libfuse 3 always does: to mount over the placeholder
     # in the folder, and to pass long writes whole.
     only_in_libfuse2 = {"nonempty": True, "big_writes": True} if libfuse2 else {}

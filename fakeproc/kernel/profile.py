@@ -134,7 +134,9 @@ class Profile:
     available_keeps_reserves: bool
     psi_file: bool
     psi_cpu_full_line: bool
+    psi_triggers: bool
     psi_unprivileged_trigger: bool
+    psi_window_min_us: int
 
     # What /proc/<pid> shows of a task beside its memory.
     idle_state: bool
@@ -359,7 +361,10 @@ HISTORY: Mapping[str, tuple[Change, ...]] = {
     "psi_file": (Change(False), Change(True, (4, 20))),
     # e7fcd7622823, "psi: Add PSI_CPU_FULL state"; for the whole machine it is 0.
     "psi_cpu_full_line": (Change(False), Change(True, (5, 13))),
-    "psi_unprivileged_trigger": (Change(False), Change(True, (6, 4))),
+    "psi_triggers": (Change(False), Change(True, (5, 2))),  # 0e94682b73bf
+    "psi_unprivileged_trigger": (Change(False), Change(True, (6, 4))),  # d82caa273565
+    # 519fabc7aaba, "psi: remove 500ms min window size limitation for triggers".
+    "psi_window_min_us": (Change(500_000), Change(0, (6, 4))),
     # "fs/proc: fix the issue of proc_mem_open returning NULL": ESRCH from open, where until
     # then reading gave nothing.
     "mem_open_needs_mm": (Change(False), Change(True, (6, 16))),

@@ -7,6 +7,7 @@ The arithmetic is that of kernel/sched/psi.c (4.20 and later), held against reco
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 from copy import copy
 
 from fakeproc.kernel.loadavg import FIXED_1, TICK_NS, decay_towards, power, render_fixed
@@ -73,10 +74,12 @@ class Averages:
         return " ".join(f"avg{window}={render_fixed(value)}" for window, value in pairs)
 
 
-class _Line:
+class Line:
     """One line: its averages as of a while ago, and the stalls since."""
 
     def __init__(self) -> None:
+        self.watchers: list[Callable[[int], None]] = []
+        """Called with the beginning of each stall, before it counts."""
         self._averages = Averages()
         self._averaged_total_ns = 0
         self._stalls: list[tuple[int, int]] = []
@@ -86,6 +89,8 @@ class _Line:
 
     def add(self, start_ns: int, end_ns: int) -> None:
         """Note a stall; what overlaps others counts once."""
+        for watch in self.watchers:
+            watch(start_ns)
         self._settle(start_ns - _LATENESS_NS)
         self._shown = self._averages
         start_ns = max(start_ns, self._averages.last_ns)
@@ -103,10 +108,14 @@ class _Line:
 
     def render(self, now_ns: int) -> str:
         """Return averages and total as they are now; nothing changes by asking."""
+        total_ns = self.total_ns(now_ns)
+        return f"{self._shown.render()} total={total_ns // 1000}"
+
+    def total_ns(self, now_ns: int) -> int:
+        """Return the stall time since boot."""
         if self._shown is self._averages or now_ns < self._shown.last_ns:
             self._shown = copy(self._averages)
-        total_ns = self._average(self._shown, now_ns)
-        return f"{self._shown.render()} total={total_ns // 1000}"
+        return self._average(self._shown, now_ns)
 
     def _settle(self, until_ns: int) -> None:
         """Average the periods that are over by then, and forget their stalls."""
@@ -141,8 +150,8 @@ class Pressure:
 
     def __init__(self, *, has_full: bool = True) -> None:
         self._has_full = has_full
-        self._some = _Line()
-        self._full = _Line()
+        self._some = Line()
+        self._full = Line()
 
     def stall(self, start_ns: int, duration_ns: int, *, full: bool) -> None:
         """Tell of a task that waited; ``full`` if no other task could run meanwhile.
@@ -160,6 +169,10 @@ class Pressure:
     def render(self, now_ns: int) -> str:
         """Return the two lines of the file; nothing changes by asking."""
         return f"some {self._some.render(now_ns)}\nfull {self._full.render(now_ns)}\n"
+
+    def line(self, *, full: bool) -> Line:
+        """Return one of the two lines."""
+        return self._full if full else self._some
 
 
 def all_pressures() -> dict[str, Pressure]:

@@ -59,7 +59,7 @@ class ExplainNode(ControlNode):
 
     _own_question: str | None = None
 
-    def opened(self, flags: int) -> File:
+    def opened(self, flags: int, caller: Caller) -> File:
         """Give a descriptor that reads and writes a question of its own."""
         if flags & os.O_ACCMODE != os.O_RDWR:
             return self

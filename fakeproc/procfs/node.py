@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -108,15 +109,31 @@ class Seek(Enum):
 
 MAX_NON_LFS = 2**31 - 1
 
+ALWAYS_READY = select.POLLIN | select.POLLOUT | select.POLLRDNORM | select.POLLWRNORM
+"""What poll(2) sees of a file that nobody waits for (DEFAULT_POLLMASK)."""
+
 
 class File(Node):
     """A regular file: content that is made when it is read, and a handler of writes."""
 
     seek = Seek.GENERIC
+    has_events = False
+    """Whether somebody may wait in poll(2) for something that has not been there."""
 
-    def opened(self, flags: int) -> File:
+    def opened(self, flags: int, caller: Caller) -> File:
         """Return the file as one descriptor has it, opened with these flags."""
         return self
+
+    def closed(self) -> None:
+        """Drop what the descriptor had of its own."""
+
+    def poll(self) -> int:
+        """Return what poll(2) sees now (select.POLLIN ...); an event is seen once."""
+        return ALWAYS_READY
+
+    def has_event(self) -> bool:
+        """Say whether who waits in poll(2) is to be woken; asking changes nothing."""
+        return False
 
     def require_there(self) -> None:
         """Refuse when what the file speaks for is gone, to who reads on as well."""
@@ -185,4 +202,4 @@ def open_file(file: File, flags: int, caller: Caller) -> OpenFile:
     if flags & getattr(os, "O_DIRECT", 0):
         raise Refused(errno.EINVAL)
     file.require_access(caller, rights_for(flags))
-    return OpenFile(file.opened(flags))
+    return OpenFile(file.opened(flags, caller))

@@ -42,6 +42,8 @@ class Session:
         self.machine = machine
         self.hidepid = HidePid.OFF
         self.stats = Stats()
+        self.has_poll = False
+        """Whether who waits in poll(2) can be woken: libfuse 3 has it."""
         self.manual_clock = False
         """Time stands still unless somebody moves it."""
         self.clock_speed = Fraction(1)

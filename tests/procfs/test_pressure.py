@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: MIT
-"""/proc/pressure: which kernels have it, what it says, and that it takes no triggers yet."""
+"""/proc/pressure: which kernels have it, what it says, and the triggers that it takes."""
 
 from __future__ import annotations
 
 import errno
+import os
+import select
 import stat
 
 import pytest
 
+from fakeproc.kernel.capability import CAP_SYS_RESOURCE
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.profile import PROFILE_NAMES, KernelConfig, named
-from fakeproc.procfs.node import Directory, File
+from fakeproc.kernel.task import Caller, Credentials, TaskCaller
+from fakeproc.procfs.node import ALWAYS_READY, Directory, File, OpenFile, open_file
 from fakeproc.procfs.tree import Procfs
 
 NAMES = ["cpu", "io", "memory"]
@@ -69,15 +73,121 @@ def test_it_says_how_long_tasks_have_waited() -> None:
     assert file(procfs, "io").render().decode() == f"some {QUIET}\nfull {QUIET}\n"
 
 
+# -- Triggers ----------------------------------------------------------------------
+
+TRIGGER = b"some 150000 1000000\0"
+NO_TRIGGER = ALWAYS_READY | select.POLLERR | select.POLLPRI
+USER = TaskCaller(Credentials(1000, 1000))
+
+
+@pytest.fixture
+def procfs() -> Procfs:
+    """Return a 6.18 whose waiters can be woken."""
+    made = procfs_of("6.18")
+    made.has_poll = True
+    return made
+
+
+def opened(procfs: Procfs, name: str = "memory", caller: Caller | None = None) -> OpenFile:
+    return open_file(file(procfs, name), os.O_RDWR, caller or procfs.machine.root)
+
+
+def refusal(descriptor: OpenFile, data: bytes, caller: Caller = USER) -> int:
+    with pytest.raises(Refused) as refused:
+        descriptor.write(caller, data)
+    return refused.value.error
+
+
+def stall(procfs: Procfs) -> None:
+    """Let memory be short for a fifth of a second, and the trigger look at it."""
+    procfs.machine.pressure["memory"].stall(procfs.machine.now_ns, 200_000_000, full=False)
+    procfs.machine.advance(400_000_000)
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_everybody_may_write_but_no_trigger_is_taken(name: str) -> None:
-    pressure = file(procfs_of("6.18"), name)
+def test_no_trigger_is_taken_where_nobody_can_be_told(name: str) -> None:
+    procfs = procfs_of("6.18")
+    pressure = file(procfs, name)
     assert pressure.attributes().mode == stat.S_IFREG | 0o666
     before = pressure.render()
-    with pytest.raises(Refused) as refused:
-        pressure.store(Machine().root, b"some 150000 1000000\0")
-    assert refused.value.error == errno.EOPNOTSUPP
+    assert refusal(opened(procfs, name), TRIGGER) == errno.EOPNOTSUPP
+    assert "libfuse 3" in procfs.answer
     assert pressure.render() == before
+
+
+def test_an_event_is_seen_once(procfs: Procfs) -> None:
+    descriptor = opened(procfs)
+    assert descriptor.file.poll() == NO_TRIGGER
+    assert descriptor.write(USER, TRIGGER) == len(TRIGGER)
+    assert descriptor.file.poll() == ALWAYS_READY
+    stall(procfs)
+    assert descriptor.file.has_event()
+    assert descriptor.file.poll() == ALWAYS_READY | select.POLLPRI
+    assert not descriptor.file.has_event()
+    assert descriptor.file.poll() == ALWAYS_READY
+
+
+def test_each_descriptor_has_one_of_its_own(procfs: Procfs) -> None:
+    one, other = opened(procfs), opened(procfs)
+    one.write(USER, TRIGGER)
+    assert refusal(one, TRIGGER) == refusal(one, b"nonsense") == errno.EBUSY
+    assert other.file.poll() == NO_TRIGGER
+    assert refusal(other, b"nonsense") == errno.EINVAL
+    assert other.write(USER, b"some 300000 1000000\n") == 20
+    stall(procfs)
+    assert (one.file.has_event(), other.file.has_event()) == (True, False)
+
+
+def test_closing_ends_it(procfs: Procfs) -> None:
+    descriptor = opened(procfs)
+    descriptor.write(USER, TRIGGER)
+    descriptor.file.closed()
+    procfs.machine.pressure["memory"].stall(0, 200_000_000, full=False)
+    assert not procfs.machine.events.pending()
+
+
+def test_a_reboot_ends_it_and_tells_so(procfs: Procfs) -> None:
+    descriptor = opened(procfs)
+    descriptor.write(USER, TRIGGER)
+    procfs.replace_machine(procfs.machine.rebooted())
+    assert descriptor.file.has_event()
+    assert descriptor.file.poll() == NO_TRIGGER
+    assert descriptor.write(USER, TRIGGER) == len(TRIGGER)
+    stall(procfs)
+    assert descriptor.file.poll() == ALWAYS_READY | select.POLLPRI
+
+
+def test_who_opened_it_decides_which_windows_there_are(procfs: Procfs) -> None:
+    """As file->f_cred does: a descriptor may be passed on."""
+    assert opened(procfs).write(USER, TRIGGER) == len(TRIGGER)
+    assert refusal(opened(procfs, caller=USER), TRIGGER, procfs.machine.root) == errno.EINVAL
+    assert opened(procfs, caller=USER).write(USER, b"some 150000 2000000\0") == 20
+
+
+def test_until_6_4_opening_it_for_writing_takes_a_right() -> None:
+    procfs = procfs_of("6.1")
+    with pytest.raises(Refused) as refused:
+        opened(procfs, caller=USER)
+    assert refused.value.error == errno.EPERM
+    assert open_file(file(procfs, "memory"), os.O_RDONLY, USER)
+    assert opened(procfs, caller=TaskCaller(Credentials(1000, 1000, CAP_SYS_RESOURCE)))
+
+
+def test_the_cpu_has_full_triggers_with_the_full_line() -> None:
+    for kernel, has_full in (("5.10", False), ("5.15", True)):
+        procfs = procfs_of(kernel)
+        procfs.has_poll = True
+        data = b"full 150000 1000000\0"
+        if has_full:
+            assert opened(procfs, "cpu").write(USER, data) == len(data)
+        else:
+            assert refusal(opened(procfs, "cpu"), data) == errno.EINVAL
+
+
+def test_before_5_2_there_are_none() -> None:
+    procfs = procfs_of("5.0")
+    procfs.has_poll = True
+    assert refusal(opened(procfs), TRIGGER) == errno.EIO
 
 
 def test_it_comes_and_goes_with_the_kernel() -> None:
