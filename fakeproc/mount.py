@@ -293,29 +293,44 @@ class Operations:
         self.procfs.lookup(path, caller).require_access(caller, amode)
         return 0
 
+    # What the nodes let root change has no effect: it is computed anew each time.
+
     @upcall
     def chmod(self, path: str, mode: int) -> int:
-        """Refuse: the modes of procfs are what they are (EPERM, seen on 6.1)."""
-        self._lookup(path)
-        raise Refused(errno.EPERM)
+        """Let root change a mode, where the node lets it."""
+        caller = self._caller()
+        self.procfs.lookup(path, caller).require_chmod(caller)
+        return 0
 
     @upcall
     def chown(self, path: str, uid: int, gid: int) -> int:
-        """Let root, without effect: the owner shown is computed anew each time."""
-        self._change_nothing(path)
+        """Let root change an owner, where the node lets it."""
+        caller = self._caller()
+        self.procfs.lookup(path, caller).require_chown(caller)
         return 0
 
     @upcall
     def utimens(self, path: str, times: tuple[int, int] | None = None) -> int:
-        """Let root, without effect."""
-        self._change_nothing(path)
+        """Let root change the times."""
+        caller = self._caller()
+        self.procfs.lookup(path, caller).require_root(caller)
         return 0
 
-    def _change_nothing(self, path: str) -> None:
-        caller = self._caller()
-        self.procfs.lookup(path, caller)
-        if caller.credentials.uid != 0:
-            raise Refused(errno.EPERM)
+    @upcall
+    def listxattr(self, path: str) -> list[str]:
+        """Return no names, as procfs does; the kernel refuses the other calls (EOPNOTSUPP)."""
+        self._lookup(path)
+        return []
+
+    @upcall
+    def fsync(self, path: str, datasync: int, fh: int) -> int:
+        """Refuse: there is nothing to be written (seen on 6.18)."""
+        raise Refused(errno.EINVAL)
+
+    @upcall
+    def fsyncdir(self, path: str, datasync: int, fh: int) -> int:
+        """Refuse."""
+        raise Refused(errno.EINVAL)
 
     # Nothing can be made in procfs (ENOENT), and nothing removed (EPERM), but for groups.
 

@@ -56,6 +56,19 @@ class Node(ABC):
         if wanted & ~granted and not self._overridden(caller):
             raise Refused(errno.EACCES)
 
+    def require_root(self, caller: Caller) -> None:
+        """Refuse with EPERM to change attributes, unless the caller is root."""
+        if caller.credentials.uid != 0:
+            raise Refused(errno.EPERM)
+
+    def require_chmod(self, caller: Caller) -> None:
+        """Refuse chmod(2): EPERM where modes are what they are (proc_setattr)."""
+        raise Refused(errno.EPERM)
+
+    def require_chown(self, caller: Caller) -> None:
+        """Refuse chown(2) with EPERM, but to root."""
+        self.require_root(caller)
+
     def _overridden(self, caller: Caller) -> bool:
         return caller.credentials.capable(CAP_DAC_OVERRIDE)
 

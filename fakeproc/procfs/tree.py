@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 from collections.abc import Iterable
 
@@ -31,12 +32,15 @@ class Procfs(Session):
     def lookup(self, path: str, caller: Caller) -> Node:
         """Return the node of an absolute path; ENOENT or ENOTDIR if there is none.
 
+        EACCES where the caller may not search a directory on the way.
+
         Links in the middle are not followed: a kernel does that.
         """
         node: Node = self._root
         for name in filter(None, path.split("/")):
             if not isinstance(node, Directory):
                 raise Refused(errno.ENOTDIR)
+            node.require_access(caller, os.X_OK)
             node = node.child(name, caller)
         return node
 

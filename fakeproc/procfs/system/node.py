@@ -87,6 +87,16 @@ class SystemNode(File):
         """Say whether the file takes writes."""
         return self._row.store is not None
 
+    def require_chmod(self, caller: Caller) -> None:
+        """Let root, but not for a sysctl (proc_notify_change, proc_sys_setattr)."""
+        self.require_chown(caller)
+
+    def require_chown(self, caller: Caller) -> None:
+        """Let root, but not for a sysctl."""
+        if self._is_sysctl:
+            raise Refused(errno.EPERM)
+        self.require_root(caller)
+
     def _overridden(self, caller: Caller) -> bool:
         # A sysctl's mode binds root as well (test_perm in proc_sysctl.c asks no capability).
         return not self._is_sysctl and super()._overridden(caller)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 from collections.abc import Iterable
 
@@ -34,6 +35,12 @@ class TaskDirectory(Directory):
         """Return the mode of all of them, with the task's owner."""
         uid, gid = self._thread.process.owner(self._thread)
         return Attributes(stat.S_IFDIR | 0o555, uid, gid, nlink=9 if self._of is Of.PROCESS else 7)
+
+    def require_access(self, caller: Caller, wanted: int) -> None:
+        """Refuse writing to all, with EPERM: the directory is immutable (proc_pid_instantiate)."""
+        if wanted & os.W_OK:
+            raise Refused(errno.EPERM)
+        super().require_access(caller, wanted)
 
     def entries(self, caller: Caller) -> Iterable[tuple[str, int]]:
         """Return the entries that the present kernel has."""
