@@ -190,7 +190,7 @@ class Machine:
         """Who is to be chosen first of all (oom_flag_origin)."""
         self.processes: dict[int, Process] = {}
         """Thread groups by pid, in order of creation; a zombie stays until it is reaped."""
-        self.root_memcg = Memcg(everybody=self.processes)
+        self.root_memcg = Memcg(everybody=self.processes, stalls=self.pressure)
         self.used = MemorySizes()
         """The sum over all address spaces; `_charge` keeps it."""
         self.memory = Memory(self)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from fakeproc.kernel.psi import Pressure, all_pressures
 from fakeproc.kernel.task import Process, Thread
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ class Memcg:
     oom_waiters: dict[Thread, OomRequest] = field(default_factory=dict)
     """Who waits for room in this group, each with the allocation that failed."""
 
+    stalls: dict[str, Pressure] | None = None
+    """The pressure files, once somebody has waited or asked; `pressure` gives them."""
+
     def __repr__(self) -> str:
         return f"<Memcg {self.path}>"
 
@@ -67,6 +71,13 @@ class Memcg:
             return "/"
         above = self.parent.path
         return f"{above if above != '/' else ''}/{self.name}"
+
+    @property
+    def pressure(self) -> dict[str, Pressure]:
+        """The pressure files by name: memory, cpu, io; of the root, those of the machine."""
+        if self.stalls is None:
+            self.stalls = all_pressures(is_group=True)
+        return self.stalls
 
     @property
     def members(self) -> Collection[Process]:

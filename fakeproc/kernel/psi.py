@@ -175,9 +175,9 @@ class Pressure:
         return self._full if full else self._some
 
 
-def all_pressures() -> dict[str, Pressure]:
-    """Return what a machine has, by the names of the files.
+def all_pressures(*, is_group: bool = False) -> dict[str, Pressure]:
+    """Return what a machine has, or a group, by the names of the files.
 
     For the CPU, ``full`` is not defined for the whole machine, and stays 0.
     """
-    return {"memory": Pressure(), "cpu": Pressure(has_full=False), "io": Pressure()}
+    return {"memory": Pressure(), "cpu": Pressure(has_full=is_group), "io": Pressure()}

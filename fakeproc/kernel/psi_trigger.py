@@ -40,14 +40,22 @@ class TriggerRequest:
     window_ns: int
 
 
+def cut_to_buffer(data: bytes) -> bytes:
+    """Return what psi_write keeps of a write to /proc/pressure.
+
+    The last byte is lost, as the end of the text takes its place, and so is what does not fit
+    into 32 bytes.
+    """
+    return data[:_BUFFER_BYTES][:-1]
+
+
 def read_request(data: bytes, profile: Profile, *, privileged: bool) -> TriggerRequest:
     """Read ``some 150000 1000000``, in microseconds; EINVAL for what the kernel does not take.
 
-    The last byte is lost, as the kernel puts the end of its text there, and so is what does
-    not fit into 32 bytes.  Who is not ``privileged`` (CAP_SYS_RESOURCE) may only have windows
+    Who is not ``privileged`` (CAP_SYS_RESOURCE) may only have windows
     of whole 2 s, for which the averages serve (d82caa273565, 6.4).
     """
-    match = _FORM.match(data[:_BUFFER_BYTES][:-1].split(b"\0")[0])
+    match = _FORM.match(data.split(b"\0")[0])
     if match is None:
         raise Refused(errno.EINVAL, f"pressure: {data!r}: accepted: {_ACCEPTED}.")
     # The kernel reads 64 bits and keeps 32.

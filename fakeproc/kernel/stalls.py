@@ -6,6 +6,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fakeproc.kernel.memcg import Memcg
+from fakeproc.kernel.psi import Pressure
 from fakeproc.kernel.task import Process
 
 if TYPE_CHECKING:
@@ -15,8 +17,8 @@ if TYPE_CHECKING:
 class Stalls:
     """The waits of processes, one behind the other for each of them.
 
-    A stall is full while every process that runs is in one.  The pressure files know of it
-    when it is over.
+    A stall is full while every process that runs is in one: of the machine, or of the group
+    whose files they are.  The pressure files know of it when it is over.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -27,31 +29,35 @@ class Stalls:
         """Let a process wait for memory for so long, and in that time for the disk."""
         start_ns = max(self._machine.now_ns, self._until_ns.get(process, 0))
         end_ns = self._until_ns[process] = start_ns + duration_ns
-        full_until_ns = self._others_wait_until(process, start_ns, end_ns)
-        self._tell("memory", start_ns, end_ns, full_until_ns)
-        self._tell("io", start_ns, start_ns + disk_ns, full_until_ns)
+        for group in process.memcg.ancestors():
+            full_until_ns = self._others_wait_until(process, group, start_ns, end_ns)
+            self._tell(group.pressure["memory"], start_ns, end_ns, full_until_ns)
+            self._tell(group.pressure["io"], start_ns, start_ns + disk_ns, full_until_ns)
 
     def tell(self, resource: str, duration_ns: int) -> None:
         """Tell of a wait from now on in which others could run."""
         now_ns = self._machine.now_ns
-        self._tell(resource, now_ns, now_ns + duration_ns, now_ns)
+        self._tell(self._machine.pressure[resource], now_ns, now_ns + duration_ns, now_ns)
 
     def forget(self, process: Process) -> None:
         """Drop what is known of a process that has exited."""
         self._until_ns.pop(process, None)
 
-    def _others_wait_until(self, process: Process, start_ns: int, end_ns: int) -> int:
-        """Return until when nobody else runs; ``start_ns`` if somebody does from the beginning."""
+    def _others_wait_until(self, process: Process, group: Memcg, start_ns: int, end_ns: int) -> int:
+        """Return until when nobody else of the group runs.
+
+        ``start_ns`` if somebody does from the beginning.
+        """
         until_ns = end_ns
         for other in self._machine.living.running():
-            if other is not process:
+            if other is not process and group in other.memcg.ancestors():
                 until_ns = min(until_ns, self._until_ns.get(other, 0))
                 if until_ns <= start_ns:
                     return start_ns
         return until_ns
 
-    def _tell(self, resource: str, start_ns: int, end_ns: int, full_until_ns: int) -> None:
-        stall, at = self._machine.pressure[resource].stall, self._machine.events.at
+    def _tell(self, pressure: Pressure, start_ns: int, end_ns: int, full_until_ns: int) -> None:
+        stall, at = pressure.stall, self._machine.events.at
         full_ns = min(full_until_ns, end_ns) - start_ns
         if full_ns > 0:
             at(start_ns + full_ns, partial(stall, start_ns, full_ns, full=True))

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from fakeproc.kernel import memcg_stat
 from fakeproc.kernel.errors import Refused
@@ -20,6 +21,7 @@ from fakeproc.kernel.memcg import Memcg, MemcgEvents
 from fakeproc.kernel.profile import Profile
 from fakeproc.kernel.task import PAGE_BYTES, Caller, Thread
 from fakeproc.procfs.node import Attributes, Directory, File, Node
+from fakeproc.procfs.pressure import NO_TRIGGER, DescriptorTrigger, render_pressure
 from fakeproc.procfs.session import Session
 
 _NUMBER = r"(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)"
@@ -38,6 +40,13 @@ class CgroupFile:
     store: Store | None = None
     on_root: bool = False
     there: Callable[[Profile], bool] = lambda profile: True
+    pressure: str = ""
+    """Of a pressure file, the resource."""
+
+    def node(self, session: Session, memcg: Memcg) -> CgroupNode:
+        """Return the file of a group."""
+        kind = CgroupPressureNode if self.pressure else CgroupNode
+        return kind(session, memcg, self)
 
     def is_in(self, session: Session, memcg: Memcg) -> bool:
         """Say whether this group has the file, in this kernel."""
@@ -54,7 +63,8 @@ class CgroupNode(File):
 
     def attributes(self) -> Attributes:
         """Return 0644 or, where nothing can be written, 0444."""
-        return Attributes(stat.S_IFREG | (0o644 if self._row.store else 0o444))
+        takes_writes = self._row.store or self._row.pressure
+        return Attributes(stat.S_IFREG | (0o644 if takes_writes else 0o444))
 
     def render(self) -> bytes:
         """Return the content."""
@@ -76,8 +86,7 @@ class CgroupNode(File):
 
     def takes_input(self) -> bool:
         """Say whether the file takes writes and the group is there."""
-        there = self._memcg.is_below(self._session.machine.root_memcg)
-        return self._row.store is not None and there
+        return self._row.store is not None and self._is_there()
 
     def prepare(self, caller: Caller, data: bytes) -> None:
         """Let who joins by its own pid be adopted."""
@@ -87,8 +96,53 @@ class CgroupNode(File):
 
     def require_there(self) -> None:
         """Refuse with ENODEV when the group has been removed, or the machine rebooted."""
-        if not self._memcg.is_below(self._session.machine.root_memcg):
+        if not self._is_there():
             raise Refused(errno.ENODEV)
+
+    def _is_there(self) -> bool:
+        return self._memcg.is_below(self._session.machine.root_memcg)
+
+
+class CgroupPressureNode(CgroupNode):
+    """A pressure file of a group; what is written to it is its descriptor's trigger."""
+
+    has_events = True
+
+    _trigger: DescriptorTrigger | None = None
+
+    def opened(self, flags: int, caller: Caller) -> File:
+        """Give the descriptor room for a trigger."""
+        node = CgroupPressureNode(self._session, self._memcg, self._row)
+        path = f"{self._memcg.path}: {self._row.pressure}.pressure"
+        node._trigger = DescriptorTrigger(self._session, path, flags, caller)
+        return node
+
+    def store(self, caller: Caller, data: bytes) -> int:
+        """Set the trigger; ENODEV once the group is gone, EINVAL where there are none."""
+        self.require_there()
+        if self._trigger is None or not self._session.machine.profile.psi_triggers:
+            raise Refused(errno.EINVAL)
+        self._trigger.set(self._memcg.pressure, self._row.pressure, data)
+        return len(data)
+
+    def takes_input(self) -> bool:
+        """Say no: a trigger is its descriptor's alone."""
+        return False
+
+    def closed(self) -> None:
+        """Take the trigger away."""
+        if self._trigger is not None:
+            self._trigger.close()
+
+    def poll(self) -> int:
+        """Return what the trigger has to tell; an error once the group is gone."""
+        if self._trigger is None or not self._is_there():
+            return NO_TRIGGER
+        return self._trigger.poll()
+
+    def has_event(self) -> bool:
+        """Say whether it has."""
+        return self._trigger is not None and (not self._is_there() or self._trigger.has_event())
 
 
 def _text(data: bytes) -> str:
@@ -124,7 +178,7 @@ class CgroupDirectory(Directory):
         """Return a file or a group; ENOENT if there is none."""
         row = CGROUP_FILES.get(name)
         if row is not None and row.is_in(self._session, self._memcg):
-            return CgroupNode(self._session, self._memcg, row)
+            return row.node(self._session, self._memcg)
         below = self._memcg.children.get(name)
         if below is None:
             raise Refused(errno.ENOENT)
@@ -261,6 +315,20 @@ def _event_lines(session: Session, events: MemcgEvents) -> str:
     return "".join(f"{name} {getattr(events, name)}\n" for name in names)
 
 
+def _render_pressure(resource: str, session: Session, memcg: Memcg) -> str:
+    return render_pressure(session.machine, memcg.pressure, resource)
+
+
+def _pressure_row(resource: str) -> CgroupFile:
+    """Return a row of a pressure file (2ce7135adc9a, 4.20)."""
+    return CgroupFile(
+        partial(_render_pressure, resource),
+        on_root=True,
+        there=lambda profile: profile.psi_file,
+        pressure=resource,
+    )
+
+
 def _render_oom_control(session: Session, memcg: Memcg) -> str:
     text = f"oom_kill_disable {memcg.oom_kill_disable:d}\nunder_oom {memcg.under_oom:d}\n"
     if session.machine.profile.count_oom_kill:
@@ -274,6 +342,8 @@ def _store_oom_control(session: Session, caller: Caller, memcg: Memcg, text: str
 
 CGROUP_FILES: dict[str, CgroupFile] = {
     "cgroup.procs": CgroupFile(_render_procs, _store_procs, on_root=True),
+    "cpu.pressure": _pressure_row("cpu"),
+    "io.pressure": _pressure_row("io"),
     "memory.current": CgroupFile(_render_current),
     "memory.events": CgroupFile(_render_events),
     "memory.events.local": CgroupFile(
@@ -284,6 +354,7 @@ CGROUP_FILES: dict[str, CgroupFile] = {
         _render_oom_group, _store_oom_group, there=lambda profile: profile.memory_oom_group
     ),
     "memory.oom_control": CgroupFile(_render_oom_control, _store_oom_control, on_root=True),
+    "memory.pressure": _pressure_row("memory"),
     "memory.stat": CgroupFile(_render_stat, on_root=True),
     "memory.swap.current": CgroupFile(_render_swap_current),
 }

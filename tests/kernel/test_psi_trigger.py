@@ -11,7 +11,7 @@ from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.profile import KernelConfig, named
 from fakeproc.kernel.psi import PERIOD_NS
-from fakeproc.kernel.psi_trigger import Trigger, TriggerRequest, read_request
+from fakeproc.kernel.psi_trigger import Trigger, TriggerRequest, cut_to_buffer, read_request
 
 MS = 1_000_000
 S = 1000 * MS
@@ -57,14 +57,14 @@ REFUSED = (
 
 @pytest.mark.parametrize(("data", "stall_us"), ACCEPTED, ids=repr)
 def test_it_reads_what_the_kernel_reads(data: bytes, stall_us: int) -> None:
-    found = read_request(data, named("6.18"), privileged=False)
+    found = read_request(cut_to_buffer(data), named("6.18"), privileged=False)
     assert found == TriggerRequest(False, stall_us * 1000, 2 * S)
 
 
 @pytest.mark.parametrize("data", REFUSED, ids=repr)
 def test_it_refuses_what_the_kernel_refuses(data: bytes) -> None:
     with pytest.raises(Refused) as refused:
-        read_request(data, named("6.18"), privileged=False)
+        read_request(cut_to_buffer(data), named("6.18"), privileged=False)
     assert refused.value.error == errno.EINVAL
 
 

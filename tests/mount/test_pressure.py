@@ -115,6 +115,19 @@ def test_time_alone_wakes_who_waits(mount: Callable[..., Mounted]) -> None:
 
 
 @on_libfuse_3
+def test_a_group_that_goes_wakes_who_waits_with_an_error(mount: Callable[..., Mounted]) -> None:
+    mounted = mount("--kernel", "6.18")
+    group = mounted / "fakeproc/cgroup/web"
+    group.mkdir()
+    with opened(group / "memory.pressure", os.O_RDWR) as fd, select.epoll() as epoll:
+        os.write(fd, TRIGGER)
+        epoll.register(fd, select.EPOLLPRI)
+        assert epoll.poll(0) == []
+        group.rmdir()
+        assert epoll.poll(10) == [(fd, select.EPOLLERR | select.EPOLLPRI)]
+
+
+@on_libfuse_3
 def test_a_reboot_wakes_who_waits_with_an_error(mount: Callable[..., Mounted]) -> None:
     mounted = mount(*MANUAL)
     with opened(mounted / "pressure/memory", os.O_RDWR) as fd, select.epoll() as epoll:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import select
 import stat
 from collections.abc import Callable
 
@@ -14,7 +16,9 @@ from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.profile import PROFILE_NAMES, KernelConfig
 from fakeproc.kernel.task import Credentials, TaskCaller
 from fakeproc.procfs.cgroup_files import parse_limit
-from fakeproc.procfs.node import Directory, File
+from fakeproc.procfs.ctl import run_lines
+from fakeproc.procfs.node import ALWAYS_READY, Directory, File, open_file
+from fakeproc.procfs.pressure import NO_TRIGGER
 from fakeproc.procfs.tree import Procfs
 from tests.state import dump
 
@@ -81,10 +85,14 @@ def test_the_files_of_a_group_by_kernel(kernel: str) -> None:
     added = []
     if tree.machine.profile.version >= (4, 19):
         added.append("memory.oom.group")
+    if tree.machine.profile.version >= (4, 20):
+        added += ["cpu.pressure", "io.pressure", "memory.pressure"]
     if tree.machine.profile.version >= (5, 3):
         added.append("memory.events.local")
     assert sorted(tree.names("/a")) == sorted([*ALWAYS, *added, "b"])
-    assert tree.names("") == ["cgroup.procs", "memory.oom_control", "memory.stat", "a"]
+    pressure = [name for name in added if name.endswith(".pressure")]
+    on_root = sorted(["cgroup.procs", "memory.oom_control", "memory.stat", *pressure])
+    assert tree.names("") == [*on_root, "a"]
 
 
 def test_modes_are_those_of_cgroupfs(tree: Tree) -> None:
@@ -317,3 +325,62 @@ def test_everywhere_else_nothing_can_be_made(tree: Tree) -> None:
         with pytest.raises(Refused) as caught:
             getattr(directory, action)("fakeproc", tree.root)
         assert caught.value.error == number
+
+
+# -- Pressure --------------------------------------------------------------------------
+
+MS = 1_000_000
+
+
+def totals(tree: Tree, path: str) -> tuple[int, ...]:
+    """Return the microseconds of the two lines of a file."""
+    lines = tree.read(path).splitlines()
+    assert [line.split()[0] for line in lines] == ["some", "full"]
+    return tuple(int(line.rpartition("=")[2]) for line in lines)
+
+
+def test_groups_count_the_stalls_of_their_own_members(tree: Tree) -> None:
+    """Full is of the group: in /a/b nobody else runs, in the others somebody does."""
+    machine = tree.machine
+    for group in ("/a/b", "/a"):
+        run_lines(tree.procfs, tree.root, b"spawn name=runs rss=1M behaviour=constant")
+        machine.join_memcg(machine.process(machine.last_pid), machine.memcg(group))
+    (waits,) = machine.memcg("/a/b").members
+    machine.stalls.wait(waits, 50 * MS, 20 * MS)
+    machine.advance(60 * MS)
+    assert totals(tree, "/a/b/memory.pressure") == (50_000, 50_000)
+    assert totals(tree, "/a/b/io.pressure") == (20_000, 20_000)
+    assert totals(tree, "/a/memory.pressure") == (50_000, 0)
+    assert totals(tree, "/memory.pressure") == (50_000, 0)
+    assert tree.read("/memory.pressure") == machine.pressure["memory"].render(machine.now_ns)
+    assert totals(tree, "/a/cpu.pressure") == (0, 0)
+
+
+def test_a_trigger_of_a_group_tells_and_ends_with_the_group() -> None:
+    tree = Tree("6.18")
+    tree.procfs.has_poll = True
+    node = tree.file("/a/b/memory.pressure")
+    assert node.attributes().mode == stat.S_IFREG | 0o644
+    descriptor = open_file(node, os.O_RDWR, tree.root)
+    assert descriptor.file.poll() == NO_TRIGGER
+    # There is no buffer that would take the last byte away, as in /proc/pressure.
+    assert descriptor.write(tree.root, b"some 20000 1000000") == 18
+    with pytest.raises(Refused) as refused:
+        descriptor.write(tree.root, b"some 20000 1000000")
+    assert refused.value.error == errno.EBUSY
+    tree.machine.stalls.wait(tree.web, 50 * MS)
+    tree.machine.advance(300 * MS)
+    assert descriptor.file.poll() == ALWAYS_READY
+    group = tree.machine.memcg("/a/b")
+    tree.machine.join_memcg(tree.web, group)
+    tree.machine.stalls.wait(tree.web, 50 * MS)
+    tree.machine.advance(300 * MS)
+    assert descriptor.file.poll() == ALWAYS_READY | select.POLLPRI
+    tree.machine.join_memcg(tree.web, tree.machine.root_memcg)
+    tree.directory("/a").remove_directory("b", tree.root)
+    assert descriptor.file.has_event()
+    assert descriptor.file.poll() == NO_TRIGGER
+    with pytest.raises(Refused) as refused:
+        descriptor.write(tree.root, b"some 20000 1000000")
+    assert refused.value.error == errno.ENODEV
+    descriptor.file.closed()

@@ -16,6 +16,7 @@ from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.profile import PROFILE_NAMES, KernelConfig, named
 from fakeproc.kernel.task import Caller, Credentials, TaskCaller
 from fakeproc.procfs.node import ALWAYS_READY, Directory, File, OpenFile, open_file
+from fakeproc.procfs.pressure import NO_TRIGGER
 from fakeproc.procfs.tree import Procfs
 
 NAMES = ["cpu", "io", "memory"]
@@ -76,7 +77,6 @@ def test_it_says_how_long_tasks_have_waited() -> None:
 # -- Triggers ----------------------------------------------------------------------
 
 TRIGGER = b"some 150000 1000000\0"
-NO_TRIGGER = ALWAYS_READY | select.POLLERR | select.POLLPRI
 USER = TaskCaller(Credentials(1000, 1000))
 
 
