@@ -21,7 +21,7 @@ from fakeproc.kernel.memcg import Memcg, MemcgEvents
 from fakeproc.kernel.profile import Profile
 from fakeproc.kernel.task import PAGE_BYTES, Caller, Thread
 from fakeproc.procfs.node import Attributes, Directory, File, Node
-from fakeproc.procfs.pressure import NO_TRIGGER, DescriptorTrigger, render_pressure
+from fakeproc.procfs.pressure import DescriptorTrigger, TriggerFile, render_pressure
 from fakeproc.procfs.session import Session
 
 _NUMBER = r"(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)"
@@ -86,7 +86,8 @@ class CgroupNode(File):
 
     def takes_input(self) -> bool:
         """Say whether the file takes writes and the group is there."""
-        return self._row.store is not None and self._is_there()
+        there = self._memcg.is_below(self._session.machine.root_memcg)
+        return self._row.store is not None and there
 
     def prepare(self, caller: Caller, data: bytes) -> None:
         """Let who joins by its own pid be adopted."""
@@ -96,53 +97,27 @@ class CgroupNode(File):
 
     def require_there(self) -> None:
         """Refuse with ENODEV when the group has been removed, or the machine rebooted."""
-        if not self._is_there():
+        if not self._memcg.is_below(self._session.machine.root_memcg):
             raise Refused(errno.ENODEV)
 
-    def _is_there(self) -> bool:
-        return self._memcg.is_below(self._session.machine.root_memcg)
 
-
-class CgroupPressureNode(CgroupNode):
+class CgroupPressureNode(TriggerFile, CgroupNode):
     """A pressure file of a group; what is written to it is its descriptor's trigger."""
-
-    has_events = True
-
-    _trigger: DescriptorTrigger | None = None
 
     def opened(self, flags: int, caller: Caller) -> File:
         """Give the descriptor room for a trigger."""
         node = CgroupPressureNode(self._session, self._memcg, self._row)
         path = f"{self._memcg.path}: {self._row.pressure}.pressure"
-        node._trigger = DescriptorTrigger(self._session, path, flags, caller)
+        node.trigger = DescriptorTrigger(self._session, path, flags, caller)
         return node
 
     def store(self, caller: Caller, data: bytes) -> int:
         """Set the trigger; ENODEV once the group is gone, EINVAL where there are none."""
         self.require_there()
-        if self._trigger is None or not self._session.machine.profile.psi_triggers:
+        if self.trigger is None or not self._session.machine.profile.psi_triggers:
             raise Refused(errno.EINVAL)
-        self._trigger.set(self._memcg.pressure, self._row.pressure, data)
+        self.trigger.set(self._memcg.pressure, self._row.pressure, data)
         return len(data)
-
-    def takes_input(self) -> bool:
-        """Say no: a trigger is its descriptor's alone."""
-        return False
-
-    def closed(self) -> None:
-        """Take the trigger away."""
-        if self._trigger is not None:
-            self._trigger.close()
-
-    def poll(self) -> int:
-        """Return what the trigger has to tell; an error once the group is gone."""
-        if self._trigger is None or not self._is_there():
-            return NO_TRIGGER
-        return self._trigger.poll()
-
-    def has_event(self) -> bool:
-        """Say whether it has."""
-        return self._trigger is not None and (not self._is_there() or self._trigger.has_event())
 
 
 def _text(data: bytes) -> str:

@@ -13,7 +13,7 @@ from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.psi import Pressure
 from fakeproc.kernel.psi_trigger import Trigger, read_request
 from fakeproc.kernel.task import Caller
-from fakeproc.procfs.node import ALWAYS_READY
+from fakeproc.procfs.node import ALWAYS_READY, File
 from fakeproc.procfs.session import Session
 
 NO_TRIGGER = ALWAYS_READY | select.POLLERR | select.POLLPRI
@@ -79,6 +79,39 @@ class DescriptorTrigger:
     def _live(self) -> Trigger | None:
         trigger = self._trigger
         return trigger if trigger and trigger.machine is self._session.machine else None
+
+
+class TriggerFile(File):
+    """A file whose descriptors may have a trigger; as a base it stands before the kind of file."""
+
+    has_events = True
+
+    trigger: DescriptorTrigger | None = None
+    """The descriptor's; None: no descriptor has this file."""
+
+    def takes_input(self) -> bool:
+        """Say no: a trigger is its descriptor's alone."""
+        return False
+
+    def closed(self) -> None:
+        """Take the trigger away."""
+        if self.trigger is not None:
+            self.trigger.close()
+
+    def poll(self) -> int:
+        """Return what the trigger has to tell; an error once what it watches is gone."""
+        return NO_TRIGGER if self.trigger is None or self._is_gone() else self.trigger.poll()
+
+    def has_event(self) -> bool:
+        """Say whether it has something to tell."""
+        return self.trigger is not None and (self._is_gone() or self.trigger.has_event())
+
+    def _is_gone(self) -> bool:
+        try:
+            self.require_there()
+        except Refused:
+            return True
+        return False
 
 
 def render_pressure(machine: Machine, pressures: dict[str, Pressure], resource: str) -> str:

@@ -12,52 +12,32 @@ from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.psi_trigger import cut_to_buffer
 from fakeproc.kernel.task import Caller
 from fakeproc.procfs.node import File, Node
-from fakeproc.procfs.pressure import NO_TRIGGER, DescriptorTrigger, render_pressure
+from fakeproc.procfs.pressure import DescriptorTrigger, TriggerFile, render_pressure
 from fakeproc.procfs.session import Session
 from fakeproc.procfs.system.node import SystemFile, SystemNode, SystemRow
 
 
-class PressureNode(SystemNode):
+class PressureNode(TriggerFile, SystemNode):
     """A pressure file; what is written to it is its descriptor's trigger."""
-
-    has_events = True
 
     def __init__(self, session: Session, path: str, row: SystemFile) -> None:
         super().__init__(session, path, row)
         self._path = path
-        self._trigger: DescriptorTrigger | None = None
 
     def opened(self, flags: int, caller: Caller) -> File:
         """Give the descriptor room for a trigger."""
         node = PressureNode(self._session, self._path, self._row)
-        node._trigger = DescriptorTrigger(self._session, self._path, flags, caller)
+        node.trigger = DescriptorTrigger(self._session, self._path, flags, caller)
         return node
 
     def store(self, caller: Caller, data: bytes) -> int:
         """Set the trigger; EIO where there are none."""
         machine = self._session.machine
-        if self._trigger is None or not machine.profile.psi_triggers:
+        if self.trigger is None or not machine.profile.psi_triggers:
             raise Refused(errno.EIO)
         resource = self._path.rpartition("/")[2]
-        self._trigger.set(machine.pressure, resource, cut_to_buffer(data))
+        self.trigger.set(machine.pressure, resource, cut_to_buffer(data))
         return len(data)
-
-    def takes_input(self) -> bool:
-        """Say no: a trigger is its descriptor's alone."""
-        return False
-
-    def closed(self) -> None:
-        """Take the trigger away."""
-        if self._trigger is not None:
-            self._trigger.close()
-
-    def poll(self) -> int:
-        """Return what the trigger has to tell."""
-        return self._trigger.poll() if self._trigger is not None else NO_TRIGGER
-
-    def has_event(self) -> bool:
-        """Say whether it has."""
-        return self._trigger is not None and self._trigger.has_event()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
