@@ -32,10 +32,12 @@ from typing import TypedDict
 
 from fakeproc.mount import BINDING_VARIABLE
 from tests.conftest import Mounted
-from tests.mount import NOBODY
+from tests.mount import NOBODY, put
 
 WORKERS = 6
 """Processes, every other one of them as nobody; each has two threads."""
+_FIRST_PID = 1_000_000
+"""Of the processes that come and go."""
 _SLACK_S = 60
 """How long after its time a worker may be busy with what it has begun."""
 _READS = 40
@@ -309,23 +311,25 @@ def _work(mounted: Mounted, number: int, seed: str, end_s: float, answer: int) -
 
 def _stir(mounted: Mounted, choose: random.Random, end_s: float) -> int:
     """Let processes come and go until then; return how many there were."""
-    alive: list[str] = []
+    alive: list[int] = []
     count = 0
+    ctl = mounted / "fakeproc/ctl"
     while time.monotonic() < end_s:
         with suppress(OSError):
             if len(alive) < 10:
                 uid = choose.choice((0, 33, NOBODY))
-                alive.append(mounted.control(f"spawn name=w{count} uid={uid} rss=5M"))
-                mounted.control(f"thread {alive[-1]}")
+                alive.append(_FIRST_PID + count)
                 count += 1
+                # The answer may be one to somebody else: what ctl shows is everybody's.
+                put(ctl, b"spawn name=web pid=%d uid=%d rss=5M" % (alive[-1], uid))
+                put(ctl, b"thread %d" % alive[-1])
             else:
                 pid = alive.pop(choose.randrange(len(alive)))
-                mounted.control(f"exit {pid}")
-                mounted.control(f"reap {pid}")
+                put(ctl, b"exit %d\nreap %d" % (pid, pid))
             if choose.random() < 0.02:
                 (mounted / "sysrq-trigger").write_bytes(b"f")
         if "panicked" in mounted.read("fakeproc/explain"):
-            mounted.control("reboot")
+            put(ctl, b"reboot")
             alive.clear()
     return count
 
