@@ -287,7 +287,7 @@ def _work(mounted: Mounted, number: int, seed: str, end_s: float, answer: int) -
     walks = [Walk(f"{seed} {number} {thread}", end_s) for thread in range(2)]
     # One of each kind, so that none is left out: init's, as that stays.
     found = sorted(walks[0]._files("."), key=lambda path: path.startswith("1/"))
-    files = list({_pattern(path): path for path in found}.values())
+    files = sorted({_pattern(path): path for path in found}.values())
     share = number // 2 * 2
     slices = [files[(share + thread) :: WORKERS] for thread in range(2)]
     threads = [
