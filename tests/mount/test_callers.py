@@ -204,7 +204,7 @@ def test_users_commands_reach_only_their_own_tasks(mounted: Mounted) -> None:
 def test_hidepid(mount: Callable[..., Mounted], level: int, error: int) -> None:
     """Vector 60: another's files are out of reach (1), or are not there (2)."""
     mounted = mount(f"--hidepid={level}")
-    own = mounted.control(f"spawn name=mine uid={NOBODY}")
+    own = mounted.control(f"spawn name=mine uid={NOBODY} gid={os.getegid()}")
     assert mounted.read("100005/comm") == "nginx\n"
     with closing(View(mounted, NOBODY)) as nobody:
         with refused(error):

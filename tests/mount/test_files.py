@@ -129,14 +129,15 @@ def test_scandir_needs_no_stat(mounted: Mounted) -> None:
 
 
 def test_every_listed_name_is_there_and_of_its_type(mounted: Mounted) -> None:
-    for folder, folders, files in os.walk(mounted.path, followlinks=False):
-        for name in folders:
-            assert stat.S_IFMT(os.lstat(f"{folder}/{name}").st_mode) in (
-                stat.S_IFDIR,
-                stat.S_IFLNK,
-            )
-        for name in files:
-            assert stat.S_ISREG(os.lstat(f"{folder}/{name}").st_mode)
+    folders = [str(mounted.path)]
+    while folders:
+        for entry in os.scandir(folders.pop()):
+            mode = os.lstat(entry.path).st_mode
+            listed = (entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False))
+            assert listed == (stat.S_ISDIR(mode), stat.S_ISREG(mode)), entry.path
+            assert entry.is_symlink() == stat.S_ISLNK(mode)
+            if stat.S_ISDIR(mode):
+                folders.append(entry.path)
 
 
 def test_threads_are_reachable_by_tid_but_not_listed(mounted: Mounted) -> None:
