@@ -36,6 +36,7 @@ from fakeproc.kernel.loadavg import LoadAverage
 from fakeproc.kernel.log import KernelLog, Level
 from fakeproc.kernel.memcg import Memcg
 from fakeproc.kernel.memory import Allocation, DropCaches, Memory, MemoryKind
+from fakeproc.kernel.mm_history import MmHistory
 from fakeproc.kernel.numa import ANYWHERE, Placement, shares_nodes
 from fakeproc.kernel.oom import OomRequest, Outcome, Verdict
 from fakeproc.kernel.profile import KernelConfig, Profile
@@ -193,6 +194,9 @@ class Machine:
         self.root_memcg = Memcg(everybody=self.processes, stalls=self.pressure)
         self.used = MemorySizes()
         """The sum over all address spaces; `_charge` keeps it."""
+        self.mm_count = 0
+        """How many address spaces there are."""
+        self.mm_history = MmHistory()
         self.memory = Memory(self)
         self.living = Living(self)
         self.stalls = Stalls(self)
@@ -693,6 +697,7 @@ class Machine:
     def resize(self, mm: Mm, sizes: MemorySizes) -> None:
         """Give an address space other sizes; ENOMEM when the growth does not fit."""
         self._require_memory(sizes, instead_of=mm.sizes)
+        self.mm_history.resizes(mm, sizes)
         before, mm.sizes = mm.sizes, sizes
         self._charge(sizes, instead_of=before)
         self._mm_changed(mm)
@@ -938,6 +943,7 @@ class Machine:
 
     def _join_mm(self, thread: Thread, mm: Mm) -> None:
         thread.mm = mm
+        self.mm_count += not mm.users
         mm.users += 1
         mm.add_process(thread.process)
         self._ranked_anew(thread)
@@ -951,6 +957,8 @@ class Machine:
                 mm.remove_process(thread.process)
             if not mm.users:
                 self._charge(_NO_MEMORY, instead_of=mm.sizes)
+                self.mm_count -= 1
+                self.mm_history.forget(mm)
                 mm.hidden = True
             self._mm_changed(mm)
         creator = thread.vfork_parent

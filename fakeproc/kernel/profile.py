@@ -164,6 +164,15 @@ class Profile:
     sched_util_est: str
     sched_slice_line: bool
 
+    # Address spaces.
+    vdso_by_mmap: bool
+    vvar_pages: int
+    vvar_vclock_pages: int
+    vsyscall_readable: bool
+    exec_denies_write: bool
+    smaps_rollup: bool
+    smaps_thp_eligible: str
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -416,6 +425,26 @@ HISTORY: Mapping[str, tuple[Change, ...]] = {
     # 7f65ea42eb00; 11137d384996, "sched/fair: Simplify util_est".
     "sched_util_est": (Change("none"), Change("ewma, enqueued", (4, 17)), Change("one", (6, 8))),
     "sched_slice_line": (Change(False), Change(True, (6, 12))),
+    # Above the stack on 6.1, by mmap(2) on 6.18 (both seen); so is [vvar_vclock].
+    "vdso_by_mmap": (Change(False), Change(True, (6, 13))),
+    # With pages for the clocks of Hyper-V, and of time namespaces.
+    "vvar_pages": (Change(2), Change(3, (4, 12)), Change(4, (5, 6))),
+    "vvar_vclock_pages": (Change(0), Change(2, (6, 13))),
+    # bd49e16e3339, "x86/vsyscall: Add a new vsyscall=xonly mode", which is the default.
+    "vsyscall_readable": (Change(True), Change(False, (5, 3))),
+    # 8d0920bde5eb, "mm: remove VM_DENYWRITE".
+    "exec_denies_write": (Change(True), Change(False, (5, 15))),
+    # 493b0e9d945f, "mm: add /proc/pid/smaps_rollup"; it also moved the page sizes up in smaps.
+    "smaps_rollup": (Change(False), Change(True, (4, 14))),
+    # 7635d9cbe832, then c06306696f83 with tabs; FilePmdMapped (5.4) lost a blank as long as
+    # those were there.
+    "smaps_thp_eligible": (
+        Change("none"),
+        Change("wide", (5, 0)),
+        Change("tabs", (5, 3)),
+        Change("narrow", (5, 9)),
+        Change("wide", (6, 6)),
+    ),
 }
 """Every switch and its changes (reference: table of kernel generations, section 10)."""
 

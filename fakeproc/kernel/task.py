@@ -28,6 +28,9 @@ PAGE_KIB = PAGE_BYTES // 1024
 PTRS_PER_TABLE = 512
 """How many pages a page table maps."""
 
+MAX_VM_PAGES = 7 << 32
+"""What an address space can map: 112 TiB of the 128 that 47 bits address."""
+
 COMM_LEN = 15
 """Bytes of a task's name (TASK_COMM_LEN without the final NUL)."""
 
@@ -180,6 +183,8 @@ class MemorySizes:
             return f"{name} is negative"
         if self.total_vm_pages < self.rss_pages + self.swap_entries:
             return "total_vm_pages is smaller than what is resident and swapped"
+        if self.total_vm_pages > MAX_VM_PAGES:
+            return "total_vm_pages is more than 112 TiB"
         if self.mlocked_pages > self.anon_pages:
             return "mlocked_pages is more than anon_pages"
         return ""

@@ -153,11 +153,21 @@ FILES_ABOUT_MEMORY = {
     "zoneinfo_unpopulated",
 }
 """What zoneinfo, swaps and sys/vm show; tests/procfs/test_memory_files.py."""
+ADDRESS_SPACES = {
+    "exec_denies_write",
+    "smaps_rollup",
+    "smaps_thp_eligible",
+    "vdso_by_mmap",
+    "vsyscall_readable",
+    "vvar_pages",
+    "vvar_vclock_pages",
+}
 
 NOT_IN_THE_TABLE = (
     FILES_ABOUT_MEMORY
     | FILES_OF_A_TASK
     | LOG_AND_COUNTERS
+    | ADDRESS_SPACES
     | {
         "admin_discount_base",
         "allocstall_by_zone",

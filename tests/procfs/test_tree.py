@@ -484,9 +484,9 @@ def test_cmdline_and_cgroup(proc: Proc) -> None:
 
 
 def test_stat_has_52_fields(proc: Proc) -> None:
-    assert proc.read("/100/stat") == (
+    assert proc.file("/100/stat", USER).render().decode() == (
         "100 (web) S 1 100 100 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 2 0 0 6512640 1070 "
-        "18446744073709551615 0 0 0 0 0 0 0 0 0 1 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
+        "18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
     )
 
 
@@ -497,7 +497,7 @@ def test_start_time_is_in_ticks_since_boot(proc: Proc) -> None:
 
 
 def test_statm_is_in_pages(proc: Proc) -> None:
-    assert proc.read("/100/statm") == "1590 1070 70 0 0 1008 0\n"
+    assert proc.read("/100/statm") == "1590 1070 70 5 0 1037 0\n"
 
 
 @pytest.mark.parametrize("kind", ["zombie", "kthread", "borrowing kthread"])
@@ -538,10 +538,10 @@ def test_status_of_the_series(proc: Proc) -> None:
         RssAnon:\t    4000 kB
         RssFile:\t     200 kB
         RssShmem:\t      80 kB
-        VmData:\t    4032 kB
+        VmData:\t    4016 kB
         VmStk:\t     132 kB
-        VmExe:\t       4 kB
-        VmLib:\t       0 kB
+        VmExe:\t      20 kB
+        VmLib:\t    1528 kB
         VmPTE:\t      24 kB
         VmPMD:\t      12 kB
         VmSwap:\t      32 kB
@@ -620,7 +620,7 @@ def test_an_exited_leader_and_its_living_thread(proc: Proc) -> None:
     assert "VmRSS" not in leader
     assert thread["VmRSS"] == "    4280 kB"
     assert proc.read("/100/statm") == "0 0 0 0 0 0 0\n"
-    assert proc.read("/101/statm") == "1590 1070 70 0 0 1008 0\n"
+    assert proc.read("/101/statm") == "1590 1070 70 5 0 1037 0\n"
     assert proc.read("/100/oom_score") == proc.read("/101/oom_score") != "0\n"
 
 

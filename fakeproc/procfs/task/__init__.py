@@ -12,14 +12,18 @@ from fakeproc.procfs.task import (
     descriptors,
     family,
     limits,
+    maps,
+    memory,
     mounts,
     names,
     namespaces,
     oom,
+    pagemap,
     program,
     scheduling,
     security,
     settings,
+    smaps,
     stat,
     status,
 )
@@ -27,6 +31,7 @@ from fakeproc.procfs.task.node import TaskRow
 
 _MODULES = (
     *(activity, descriptors, family, limits, mounts, names, namespaces, oom, program),
+    *(maps, memory, pagemap, smaps),
     *(scheduling, security, settings, stat, status),
 )
 

@@ -9,7 +9,7 @@ from fakeproc.kernel.details import details_of, exe_path
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.task import Caller, Thread, encode_name
-from fakeproc.procfs.task.access import require_ptrace
+from fakeproc.procfs.task.access import require_mm, require_ptrace
 from fakeproc.procfs.task.node import TaskFile, TaskLink, TaskRow, user_mm
 
 
@@ -37,14 +37,6 @@ def _require_folders(machine: Machine, thread: Thread, caller: Caller) -> None:
     require_ptrace(machine, thread, caller)
     if thread.exiting:
         raise Refused(errno.ENOENT)
-
-
-def require_mm(machine: Machine, thread: Thread, caller: Caller) -> None:
-    """Refuse with EACCES who may not ptrace, with ESRCH where there is nothing to read."""
-    if user_mm(thread) is not None:
-        require_ptrace(machine, thread, caller)
-    elif machine.profile.mem_open_needs_mm:
-        raise Refused(errno.ESRCH)
 
 
 def render_environ(machine: Machine, thread: Thread) -> bytes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""stat and statm: a task in numbers."""
+"""stat: a task in numbers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.ptrace import may_read
 from fakeproc.kernel.task import PAGE_BYTES, Caller, Thread, encode_name
 from fakeproc.procfs.node import Seek
+from fakeproc.procfs.task.memory import addresses
 from fakeproc.procfs.task.node import TaskFile, TaskRow, parent_pid, user_sizes
 
 CLOCK_TICKS_PER_S = 100
@@ -28,6 +29,7 @@ def render_stat_for(machine: Machine, thread: Thread, reader: Caller) -> bytes:
     process = thread.process
     sizes = user_sizes(thread)
     readable = may_read(reader, thread)
+    code, data = addresses(machine, thread, reader)
     start_ticks = thread.start_time_ns * CLOCK_TICKS_PER_S // 1_000_000_000
     fields = (
         *_identity(machine, thread),
@@ -35,12 +37,12 @@ def render_stat_for(machine: Machine, thread: Thread, reader: Caller) -> bytes:
         *(0,) * 4,  # times
         *(view.priority(process), view.nice_of(process), len(process.threads), 0, start_ticks),
         *(sizes.total_vm_pages * PAGE_BYTES, sizes.rss_pages, RLIM_INFINITY),
-        *(0,) * 5,  # addresses of code and stack, registers
+        *(*code, 0, 0),  # no registers
         *_signals(machine, thread),
         *(int(readable and bool(view.wchan(machine.profile, thread))), 0, 0),
         *(view.exit_signal(thread), view.processor(machine, thread)),
         *(view.rt_priority(process), view.policy(process), 0, 0, 0),
-        *(0,) * 7,  # addresses of data
+        *data,
         process.exit_code if thread.exiting and readable else 0,
     )
     numbers = " ".join(map(str, fields))
@@ -66,15 +68,6 @@ def _signals(machine: Machine, thread: Thread) -> tuple[int, int, int, int]:
     return pending & _SIGNAL_BITS, 0, ignored & _SIGNAL_BITS, 0
 
 
-def render_statm(machine: Machine, thread: Thread) -> bytes:
-    """Return seven numbers of pages; all zero without an mm."""
-    sizes = user_sizes(thread)
-    shared = sizes.file_pages + sizes.shmem_pages
-    data = sizes.anon_pages + sizes.swap_entries
-    fields = (sizes.total_vm_pages, sizes.rss_pages, shared, 0, 0, data, 0)
-    return (" ".join(map(str, fields)) + "\n").encode()
-
-
 ROWS: dict[str, TaskRow] = {
     "stat": TaskFile(
         reflects="state, parent, times, sizes: 52 fields",
@@ -82,5 +75,4 @@ ROWS: dict[str, TaskRow] = {
         render_for=render_stat_for,
         seek=Seek.SEQ,
     ),
-    "statm": TaskFile(reflects="sizes, in pages", render=render_statm, seek=Seek.SEQ),
 }

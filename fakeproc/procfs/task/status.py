@@ -6,10 +6,11 @@ from __future__ import annotations
 from fakeproc.kernel import task_view
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.numa import format_bitmap, format_list
-from fakeproc.kernel.task import PAGE_KIB, Thread, encode_name
+from fakeproc.kernel.task import Thread, encode_name
 from fakeproc.procfs.node import Seek
 from fakeproc.procfs.task.limits import max_processes
-from fakeproc.procfs.task.node import TaskFile, TaskRow, parent_pid
+from fakeproc.procfs.task.memory import status_lines
+from fakeproc.procfs.task.node import TaskFile, TaskRow, parent_pid, user_mm
 
 
 def render_status(machine: Machine, thread: Thread) -> bytes:
@@ -67,38 +68,10 @@ def _escape(name: str) -> str:
 
 
 def _memory_lines(machine: Machine, thread: Thread) -> list[_Line]:
-    if thread.mm is None or thread.process.is_kthread:
+    if user_mm(thread) is None:
         return []
-    sizes = thread.mm.sizes
-
-    def line(name: str, pages: int) -> str:
-        return f"{name}:\t{pages * PAGE_KIB:8d} kB"
-
-    lines: list[_Line] = [
-        (_ALWAYS, line("VmPeak", sizes.total_vm_pages)),
-        (_ALWAYS, line("VmSize", sizes.total_vm_pages)),
-        (_ALWAYS, line("VmLck", sizes.mlocked_pages)),
-        (_ALWAYS, line("VmPin", 0)),
-        (_ALWAYS, line("VmHWM", sizes.rss_pages)),
-        (_ALWAYS, line("VmRSS", sizes.rss_pages)),
-        ((4, 5), line("RssAnon", sizes.anon_pages)),
-        ((4, 5), line("RssFile", sizes.file_pages)),
-        ((4, 5), line("RssShmem", sizes.shmem_pages)),
-        (_ALWAYS, line("VmData", sizes.anon_pages + sizes.swap_entries)),
-        (_ALWAYS, line("VmStk", 33)),
-        (_ALWAYS, line("VmExe", 1)),
-        (_ALWAYS, line("VmLib", 0)),
-    ]
-    # One kind of page table is what is printed since 4.15, where they are counted together.
-    if machine.profile.table_format == "nr_ptes":
-        lines += [(_ALWAYS, line("VmPTE", sizes.pte_pages))]
-        lines += [(_ALWAYS, line("VmPMD", sizes.pmd_pages))]
-    else:
-        lines += [(_ALWAYS, line("VmPTE", sizes.pagetable_pages))]
     return [
-        *lines,
-        (_ALWAYS, line("VmSwap", sizes.swap_entries)),
-        ((4, 4), line("HugetlbPages", 0)),
+        *status_lines(machine, thread),
         ((4, 15), f"CoreDumping:\t{int(thread.process.coredumping)}"),
         ((5, 0), "THP_enabled:\t1"),
         ((6, 4), "untag_mask:\t0xffffffffffffffff"),
