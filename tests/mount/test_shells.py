@@ -145,13 +145,13 @@ def test_bash_reads_without_cat(mounted: Mounted) -> None:
 def test_applets_of_busybox(mounted: Mounted) -> None:
     script = """
         head -n 1 100005/status; tail -n 1 oom_score 100005/comm 2> /dev/null
-        grep -c processor cpuinfo; wc -l < 100005/stat; ls 100005 | wc -l
+        grep -c processor cpuinfo; wc -l < 100005/stat; ls 100005 | grep -c oom
         sort 100005/comm; dd if=100005/comm bs=1 2> /dev/null
         echo 9 | tee 100005/oom_score_adj; stat -c '%a %s' 100005/oom_score_adj
         find 100008/task -name comm | wc -l; test -L self && readlink 100005/task || echo no link
     """
     assert mounted.sh(script, shell="busybox sh").stdout.splitlines() == [
-        *("Name:\tnginx", "nginx", "2", "1", "10", "nginx", "nginx", "9", "644 0", "4", "no link")
+        *("Name:\tnginx", "nginx", "2", "1", "3", "nginx", "nginx", "9", "644 0", "4", "no link")
     ]
 
 
@@ -207,7 +207,7 @@ def test_stat_and_ls(mounted: Mounted) -> None:
     script = """
         stat -c '%A %a %h %U %s %o %F %n' 100006/oom_adj 100006/oom_score
         stat -c '%A %F' 100006 self
-        ls 100006
+        ls 100006 | grep oom
         ls -ln 100006/oom_score | cut -d ' ' -f 1-5
         ls -ld self | cut -c 1
     """
@@ -216,8 +216,7 @@ def test_stat_and_ls(mounted: Mounted) -> None:
         "-r--r--r-- 444 1 www-data 0 1024 regular empty file 100006/oom_score",
         "dr-xr-xr-x directory",
         "lrwxrwxrwx symbolic link",
-        *("cgroup", "cmdline", "comm", "oom_adj", "oom_score", "oom_score_adj"),
-        *("stat", "statm", "status", "task"),
+        *("oom_adj", "oom_score", "oom_score_adj"),
         "-r--r--r-- 1 33 33 0",
         "l",
     ]
@@ -225,14 +224,14 @@ def test_stat_and_ls(mounted: Mounted) -> None:
 
 def test_grep_and_find(mounted: Mounted) -> None:
     script = """
-        grep -rl nginx 100005 | sort
+        grep -rl --include='c[mo]*' --include=status nginx 100005 | sort
         grep -c processor cpuinfo
         grep -s -l -x app /tmp/none */comm | sort
         find 100008 -name oom_score_adj | wc -l
         find 100008/task -maxdepth 1 -type d -printf '%f ' ; echo
         find . -maxdepth 1 -type l -printf '%f\\n'
     """
-    files = ("comm", "cmdline", "stat", "status")
+    files = ("comm", "cmdline", "status")
     found = [f"100005/{name}" for name in files]
     found += [f"100005/task/100005/{name}" for name in files]
     assert _lines(mounted.sh(script)) == [
@@ -246,6 +245,8 @@ def test_grep_and_find(mounted: Mounted) -> None:
 
 
 def test_everything_can_be_read(mounted: Mounted) -> None:
-    done = mounted.sh("find . -type f ! -path './self/*' -exec cat {} + | wc -c; cat fakeproc/ctl")
+    # pagemap is as long as an address space: 256 GiB; mem begins with nothing.
+    but = "! -path './self/*' ! -name pagemap ! -name mem"
+    done = mounted.sh(f"find . -type f -perm /444 {but} -exec cat {{}} + | wc -c; cat fakeproc/ctl")
     assert done.stderr == ""
     assert int(done.stdout.split()[0]) > 20000

@@ -32,7 +32,8 @@ OWNER = TaskCaller(Credentials(33, 34, 0), tid=81, tgid=80, comm="sh")
 MMAP_FILES = ("maps", "smaps", "numa_maps")
 
 _LINE = re.compile(
-    r"([0-9a-f]{8,})-([0-9a-f]{8,}) ([r-][w-][x-][ps]) [0-9a-f]{8} (\S+) (\d+) ( *\S.*)?"
+    r"[0-9a-f]{8,}-[0-9a-f]{8,} [r-][w-][x-][ps] [0-9a-f]{8} [0-9a-f]{2}:[0-9a-f]{2} \d+ "
+    r"( *(?P<path>\S.*))?"
 )
 
 
@@ -140,7 +141,7 @@ def test_lines_of_maps(where: str, proc: Proc) -> None:
     for line in text.splitlines():
         match = _LINE.fullmatch(line)
         assert match, line
-        assert match[1] is None or line.index(match[1].strip()) == 73
+        assert match["path"] is None or line.index(match["path"]) == 73
 
 
 FIELDS = {
