@@ -9,14 +9,12 @@ import re
 import struct
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 from hypothesis import given, settings
 
-from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Hardware, Machine, sizes_for
 from fakeproc.kernel.memory import MemoryKind, grown
 from fakeproc.kernel.numa import Placement, PolicyMode
@@ -25,6 +23,7 @@ from fakeproc.kernel.task import PAGE_BYTES, PAGE_KIB, Caller, Credentials, Proc
 from fakeproc.procfs.node import Directory, File, Link, OpenFile, open_file
 from fakeproc.procfs.system.meminfo import render_meminfo
 from fakeproc.procfs.tree import Procfs
+from tests.procfs.test_tree import refusal
 from tests.test_conservation import World, forks, kernels, scripts
 
 USER = TaskCaller(Credentials(1000, 1000, 0), tid=71, tgid=70, comm="sh")
@@ -76,13 +75,6 @@ class Proc:
 @pytest.fixture
 def proc() -> Proc:
     return Proc()
-
-
-@contextmanager
-def refusal(error: int) -> Iterator[None]:
-    with pytest.raises(Refused) as refused:
-        yield
-    assert refused.value.error == error
 
 
 # -- The form of the files ---------------------------------------------------------
