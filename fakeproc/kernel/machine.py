@@ -26,6 +26,7 @@ from fakeproc.kernel import (
     zones,
 )
 from fakeproc.kernel.behaviour import Behaviour
+from fakeproc.kernel.cputime import CpuAccounting
 from fakeproc.kernel.details import UNSET_ID, Details, details_of
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.events import EventQueue
@@ -182,6 +183,7 @@ class Machine:
         self.pressure = psi.all_pressures()
         """The files of /proc/pressure by name: memory, cpu, io."""
         self.load_average = LoadAverage()
+        self.cpu_accounting = CpuAccounting(self.hardware.cpus)
         self.deprecated_warned = False
         self.rankings = Rankings()
         """Who has the most points, kept up to date by `_changed`."""
@@ -480,6 +482,8 @@ class Machine:
 
     def set_state(self, thread: Thread, state: State) -> None:
         """Change a task's state; nothing else does."""
+        if state is not thread.state:
+            self._account(thread, state)
         thread.state = state
         is_busy = state in (State.RUNNING, State.DISK_SLEEP)
         if is_busy == (thread in self._busy):
@@ -489,6 +493,13 @@ class Machine:
         else:
             del self._busy[thread]
         self.load_average.change(self.now_ns, len(self._busy))
+
+    def _account(self, thread: Thread, state: State) -> None:
+        """Let a task that begins to run have CPU time, and one that ends it none any more."""
+        if state is State.RUNNING:
+            self.cpu_accounting.start(thread, self.now_ns)
+        elif thread.state is State.RUNNING:
+            self.cpu_accounting.stop(thread, self.now_ns)
 
     def _require_alive(self, thread: Thread) -> None:
         if not thread.alive:
@@ -781,8 +792,11 @@ class Machine:
         process.reaped = True
         del self.processes[process.pid]
         process.memcg.detach(process)
-        if process.real_parent is not None:
-            process.real_parent.process.remove_child(process)
+        parent = process.real_parent.process if process.real_parent else None
+        waited = parent is not None and not parent.ignores_sigchld
+        self.cpu_accounting.reaped(process, parent if waited else None)
+        if parent is not None:
+            parent.remove_child(process)
         return process.exit_code
 
     def kill(self, caller: Caller, process: Process, number: int) -> bool:
@@ -1041,6 +1055,7 @@ class Machine:
         if not thread.is_leader:
             process.remove_thread(thread)
             del self._other_threads[thread.tid]
+            self.cpu_accounting.exited(thread)
         self.place(thread, thread.placement.without_policy())
         survivor = next((other for other in process.threads if other.alive), None)
         self._reparent_children(process, survivor)

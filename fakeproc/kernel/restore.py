@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from fakeproc.kernel import oom
 from fakeproc.kernel.behaviour import Behaviour
+from fakeproc.kernel.cputime import CpuAccounting
 from fakeproc.kernel.details import Details
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
@@ -103,6 +104,7 @@ class Restorer:
         machine.processes.clear()
         machine.used = MemorySizes()
         machine._busy.clear()
+        machine.cpu_accounting = CpuAccounting(machine.hardware.cpus, now_ns)
         machine._last_number = 0
         self._machine = machine
 

@@ -6,9 +6,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fakeproc.kernel.cputime import Mode
 from fakeproc.kernel.memcg import Memcg
 from fakeproc.kernel.psi import Pressure
-from fakeproc.kernel.task import Process
+from fakeproc.kernel.task import Process, Thread
 
 if TYPE_CHECKING:
     from fakeproc.kernel.machine import Machine
@@ -33,6 +34,7 @@ class Stalls:
             full_until_ns = self._others_wait_until(process, group, start_ns, end_ns)
             self._tell(group.pressure["memory"], start_ns, end_ns, full_until_ns)
             self._tell(group.pressure["io"], start_ns, start_ns + disk_ns, full_until_ns)
+        self._spend(process.leader, start_ns, start_ns + disk_ns, end_ns)
 
     def tell(self, resource: str, duration_ns: int) -> None:
         """Tell of a wait from now on in which others could run."""
@@ -42,6 +44,18 @@ class Stalls:
     def forget(self, process: Process) -> None:
         """Drop what is known of a process that has exited."""
         self._until_ns.pop(process, None)
+
+    def _spend(self, thread: Thread, start_ns: int, on_cpu_ns: int, end_ns: int) -> None:
+        """Let a task be off the CPU for the disk, then reclaim memory on it, then go on."""
+        at = self._machine.events.at
+        if on_cpu_ns > start_ns:
+            at(start_ns, partial(self._set_mode, thread, Mode.DISK_WAIT))
+        if end_ns > on_cpu_ns:
+            at(on_cpu_ns, partial(self._set_mode, thread, Mode.SYSTEM))
+        at(end_ns, partial(self._set_mode, thread, Mode.USER))
+
+    def _set_mode(self, thread: Thread, mode: Mode) -> None:
+        self._machine.cpu_accounting.set_mode(thread, mode, self._machine.now_ns)
 
     def _others_wait_until(self, process: Process, group: Memcg, start_ns: int, end_ns: int) -> int:
         """Return until when nobody else of the group runs.

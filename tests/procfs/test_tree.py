@@ -791,11 +791,11 @@ def test_vmstat_counts_what_reclaim_did() -> None:
 
 def test_time_and_load(proc: Proc) -> None:
     proc.machine.advance(3_600_129_999_999)
-    assert proc.read("/uptime") == "3600.12 7200.24\n"
+    assert proc.read("/uptime") == "3600.12 7200.25\n"
     assert proc.read("/loadavg") == "0.00 0.00 0.00 1/5 5000\n"
     lines = proc.read("/stat").splitlines()
     assert lines[:3] == [
-        "cpu  0 0 0 720024 0 0 0 0 0 0",
+        "cpu  0 0 0 720025 0 0 0 0 0 0",
         "cpu0 0 0 0 360012 0 0 0 0 0 0",
         "cpu1 0 0 0 360012 0 0 0 0 0 0",
     ]

@@ -34,7 +34,7 @@ def render_stat_for(machine: Machine, thread: Thread, reader: Caller) -> bytes:
     fields = (
         *_identity(machine, thread),
         *(0,) * 4,  # faults
-        *(0,) * 4,  # times
+        *_times_in_ticks(machine, thread),
         *(view.priority(process), view.nice_of(process), len(process.threads), 0, start_ticks),
         *(sizes.total_vm_pages * PAGE_BYTES, sizes.rss_pages, RLIM_INFINITY),
         *(*code, 0, 0),  # no registers
@@ -66,6 +66,25 @@ def _signals(machine: Machine, thread: Thread) -> tuple[int, int, int, int]:
     pending = view.private_pending(thread)
     ignored = view.ignored_signals(machine, thread.process)
     return pending & _SIGNAL_BITS, 0, ignored & _SIGNAL_BITS, 0
+
+
+def _times_in_ticks(machine: Machine, thread: Thread) -> tuple[int, int, int, int]:
+    """Return utime, stime, cutime and cstime; a leader speaks for its group."""
+    cpu, process = machine.cpu_accounting, thread.process
+    own = cpu.of_group if thread.is_leader else None
+    times = own(process, machine.now_ns) if own else cpu.of_thread(thread, machine.now_ns)
+    children = cpu.of_children(process)
+    return (
+        ticks(times.user_ns),
+        ticks(times.system_ns),
+        ticks(children.user_ns),
+        ticks(children.system_ns),
+    )
+
+
+def ticks(ns: int) -> int:
+    """Return a time in USER_HZ, whole ticks."""
+    return ns * CLOCK_TICKS_PER_S // 1_000_000_000
 
 
 ROWS: dict[str, TaskRow] = {
