@@ -173,6 +173,10 @@ class Profile:
     smaps_rollup: bool
     smaps_thp_eligible: str
 
+    # Formats.
+    diskstats_columns: int
+    schedstat_version: int
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -445,6 +449,10 @@ HISTORY: Mapping[str, tuple[Change, ...]] = {
         Change("narrow", (5, 9)),
         Change("wide", (6, 6)),
     ),
+    # bdca3c87fb7a, "block: Track DISCARD statistics and output them in stat and diskstat";
+    # b6866318657717, "block: add iostat counters for flush requests".
+    "diskstats_columns": (Change(14), Change(18, (4, 19)), Change(20, (5, 5))),
+    "schedstat_version": (Change(15), Change(17, (6, 15))),
 }
 """Every switch and its changes (reference: table of kernel generations, section 10)."""
 

@@ -15,6 +15,7 @@ from fakeproc.procfs.cgroup_files import CgroupDirectory
 from fakeproc.procfs.control import CONTROL_FILES
 from fakeproc.procfs.node import Attributes, Directory, Link, Node
 from fakeproc.procfs.session import HidePid, Session
+from fakeproc.procfs.static import StaticDirectory, nest
 from fakeproc.procfs.system import SYSTEM_ENTRIES
 from fakeproc.procfs.task.directory import TaskDirectory, tid_of
 from fakeproc.procfs.task.node import Of
@@ -45,29 +46,6 @@ class Procfs(Session):
         return node
 
 
-class _Static(Directory):
-    """A directory whose names are fixed, made of nested dictionaries.
-
-    Of a directory in which the present kernel has nothing, it has nothing at all.
-    """
-
-    def __init__(self, nodes: dict[str, Node]) -> None:
-        self._nodes = nodes
-
-    def entries(self, caller: Caller) -> Iterable[tuple[str, int]]:
-        nodes = self._nodes.items()
-        return [(name, stat.S_IFMT(n.attributes().mode)) for name, n in nodes if n.is_there()]
-
-    def child(self, name: str, caller: Caller) -> Node:
-        node = self._nodes.get(name)
-        if node is None or not node.is_there():
-            raise Refused(errno.ENOENT)
-        return node
-
-    def is_there(self) -> bool:
-        return any(node.is_there() for node in self._nodes.values())
-
-
 class _Root(Directory):
     """/proc itself: fixed names, then self and thread-self, then the pids, ascending."""
 
@@ -94,28 +72,14 @@ class _Root(Directory):
         return TaskDirectory(self._session, thread, Of.PROCESS)
 
 
-def _fixed_nodes(session: Session) -> _Static:
+def _fixed_nodes(session: Session) -> StaticDirectory:
     files: dict[str, Node] = {path: row.node(session, path) for path, row in SYSTEM_ENTRIES.items()}
     for name, control in CONTROL_FILES.items():
         files[f"{CONTROL_DIRECTORY}/{name}"] = control.node(session, control)
     files[f"{CONTROL_DIRECTORY}/cgroup"] = CgroupDirectory(session)
     # procfs keeps the names of its root by length, then by their bytes.
-    tree = sorted(_nest(files).items(), key=lambda item: (len(item[0]), item[0]))
-    return _Static({**dict(tree), "self": _Self(), "thread-self": _ThreadSelf()})
-
-
-def _nest(files: dict[str, Node]) -> dict[str, Node]:
-    """Turn paths into directories of directories, in alphabetical order."""
-    here: dict[str, Node] = {}
-    below: dict[str, dict[str, Node]] = {}
-    for path, node in files.items():
-        head, _, rest = path.partition("/")
-        if rest:
-            below.setdefault(head, {})[rest] = node
-        else:
-            here[head] = node
-    here |= {name: _Static(_nest(nodes)) for name, nodes in below.items()}
-    return dict(sorted(here.items()))
+    tree = sorted(nest(files).items(), key=lambda item: (len(item[0]), item[0]))
+    return StaticDirectory({**dict(tree), "self": _Self(), "thread-self": _ThreadSelf()})
 
 
 class _Self(Link):

@@ -8,6 +8,8 @@ to that module's ``ROWS``.
 from __future__ import annotations
 
 from fakeproc.procfs.system import (
+    disks,
+    facilities,
     hardware,
     identity,
     kept_sysctl,
@@ -24,6 +26,8 @@ from fakeproc.procfs.system import (
 from fakeproc.procfs.system.node import SystemRow
 
 _MODULES = (
+    disks,
+    facilities,
     hardware,
     identity,
     kept_sysctl,

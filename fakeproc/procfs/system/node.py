@@ -14,6 +14,7 @@ from fakeproc.kernel.profile import Profile
 from fakeproc.kernel.task import Caller
 from fakeproc.procfs.node import Attributes, File, Link, Node, Seek
 from fakeproc.procfs.session import Session
+from fakeproc.procfs.static import EmptyDirectory
 
 Render = Callable[[Machine], bytes]
 Store = Callable[[Machine, Caller, bytes], int]
@@ -39,6 +40,15 @@ class SystemFile:
         return SystemNode(session, path, self)
 
 
+def constant(reflects: str, text: str = "", mode: int = 0o444) -> SystemFile:
+    """Return the row of a file that always says the same."""
+    return SystemFile(reflects=reflects, mode=mode, render=lambda machine: text.encode())
+
+
+ALWAYS_EMPTY = "nothing: always empty"
+"""What such a file reflects."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemLink:
     """A row: a symbolic link, the same for everybody."""
@@ -52,7 +62,19 @@ class SystemLink:
         return SystemLinkNode(session, self)
 
 
-SystemRow = SystemFile | SystemLink
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemFolder:
+    """A row: a directory in which there is nothing."""
+
+    reflects: str = ALWAYS_EMPTY
+    there: Callable[[Profile], bool] = _always
+
+    def node(self, session: Session, path: str) -> Node:
+        """Return the directory."""
+        return EmptyDirectory()
+
+
+SystemRow = SystemFile | SystemLink | SystemFolder
 
 
 class SystemNode(File):

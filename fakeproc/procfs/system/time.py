@@ -95,7 +95,7 @@ def render_interrupts(machine: Machine) -> bytes:
     for name, words in ARCHITECTURE_INTERRUPTS:
         numbers = counts if name == "LOC" else zeros
         if words:
-            lines.append(f"{name}: {_columns(numbers)}  {words}")
+            lines.append(f"{name}: {_columns(numbers)}   {words}")
         else:
             lines.append(f"{name}: {0:10d}")
     return ("\n".join(lines) + "\n").encode()

@@ -17,6 +17,7 @@ from fakeproc.procfs.task import (
     mounts,
     names,
     namespaces,
+    net,
     oom,
     pagemap,
     program,
@@ -31,7 +32,7 @@ from fakeproc.procfs.task.node import TaskRow
 
 _MODULES = (
     *(activity, descriptors, family, limits, mounts, names, namespaces, oom, program),
-    *(maps, memory, pagemap, smaps),
+    *(maps, memory, net, pagemap, smaps),
     *(scheduling, security, settings, stat, status),
 )
 
