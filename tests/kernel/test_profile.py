@@ -163,9 +163,13 @@ ADDRESS_SPACES = {
     "vvar_vclock_pages",
 }
 
+FORMATS = {"diskstats_columns", "schedstat_version"}
+"""What files look like that have nothing to do with memory; tests/procfs/test_system_files.py."""
+
 NOT_IN_THE_TABLE = (
     FILES_ABOUT_MEMORY
     | FILES_OF_A_TASK
+    | FORMATS
     | LOG_AND_COUNTERS
     | ADDRESS_SPACES
     | {
