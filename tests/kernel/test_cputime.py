@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakeproc.kernel.behaviour import Behaviour, BehaviourKind
@@ -151,6 +151,7 @@ def test_who_never_ran_is_not_remembered() -> None:
 # -- Whatever happens --------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(STEPS, st.integers(1, 4))
 def test_the_time_of_the_cpus_adds_up_and_never_falls(
     steps: list[tuple[int, State | Mode, int]], cpus: int
@@ -182,6 +183,7 @@ def test_the_time_of_the_cpus_adds_up_and_never_falls(
         before, switches = each, cpu.switches(machine.now_ns)
 
 
+@settings(deadline=None)
 @given(STEPS, st.lists(st.integers(0, 20 * SECOND), max_size=5))
 def test_asking_changes_nothing(
     steps: list[tuple[int, State | Mode, int]], asked: list[int]

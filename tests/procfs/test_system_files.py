@@ -7,7 +7,7 @@ import errno
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakeproc.kernel.errors import Refused
@@ -61,6 +61,7 @@ STEPS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(STEPS, st.integers(1, 3))
 def test_the_files_agree_with_the_table_at_every_moment(
     steps: list[tuple[str, int, int]], cpus: int
