@@ -117,7 +117,7 @@ def priority(process: Process) -> int:
 
 def processor(machine: Machine, thread: Thread) -> int:
     """Return the CPU on which it was last."""
-    return thread.tid % machine.hardware.cpus
+    return machine.cpu_accounting.last_cpu(thread)
 
 
 def descriptor_count(thread: Thread) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
@@ -327,7 +327,7 @@ class _Net(StaticDirectory):
     """net/ of a task.  One that has exited is in no network any more (seen on 6.18)."""
 
     def __init__(self, session: Session, thread: Thread) -> None:
-        super().__init__(nest({path: _node(session, path) for path in NET_ROWS}))
+        super().__init__(_nodes(session))
         self._thread = thread
 
     def attributes(self) -> Attributes:
@@ -350,6 +350,12 @@ class _Net(StaticDirectory):
 
 
 _FOLDERS = {path.split("/")[0] for path in NET_ROWS if "/" in path}
+
+
+@lru_cache(maxsize=1)
+def _nodes(session: Session) -> dict[str, Node]:
+    """Return what is in it, which is the same for every task; there is one session at a time."""
+    return nest({path: _node(session, path) for path in NET_ROWS})
 
 
 def _node(session: Session, path: str) -> Node:

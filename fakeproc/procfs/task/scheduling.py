@@ -44,7 +44,7 @@ def _values(machine: Machine, thread: Thread) -> Iterator[tuple[str, int | str]]
     profile, start_ns = machine.profile, thread.start_time_ns
     yield "se.exec_start", _in_ms(start_ns)
     yield "se.vruntime", _in_ms(0)
-    yield "se.sum_exec_runtime", _in_ms(0)
+    yield "se.sum_exec_runtime", _in_ms(_ran_ns(machine, thread))
     yield "se.nr_migrations", 0
     yield "nr_switches", 0
     yield "nr_voluntary_switches", 0
@@ -104,7 +104,12 @@ def store_sched(machine: Machine, thread: Thread, caller: Caller, data: bytes) -
 
 def render_schedstat(machine: Machine, thread: Thread) -> bytes:
     """Return the time on a CPU and that of waiting for one (ns), and how often it was on one."""
-    return b"0 0 0\n"
+    return b"%d 0 0\n" % _ran_ns(machine, thread)
+
+
+def _ran_ns(machine: Machine, thread: Thread) -> int:
+    times = machine.cpu_accounting.of_thread(thread, machine.now_ns)
+    return times.user_ns + times.system_ns
 
 
 # -- autogroup ---------------------------------------------------------------------
@@ -135,13 +140,13 @@ def store_autogroup(machine: Machine, thread: Thread, caller: Caller, data: byte
 
 ROWS: dict[str, TaskRow] = {
     "sched": TaskFile(
-        reflects="nice value, policy and when it was created; counters are 0",
+        reflects="nice value, policy, when it was created, for how long it ran; counters are 0",
         mode=0o644,
         render=render_sched,
         store=store_sched,
         seek=Seek.SEQ,
     ),
-    "schedstat": TaskFile(reflects="nothing: all 0", render=render_schedstat, seek=Seek.SEQ),
+    "schedstat": TaskFile(reflects="for how long it ran", render=render_schedstat, seek=Seek.SEQ),
     "autogroup": TaskFile(
         reflects="its session, and a nice value as it was written",
         of=Of.PROCESS,
