@@ -272,7 +272,8 @@ def files(procfs: Procfs, path: str = "") -> Iterator[tuple[str, File]]:
     root = procfs.machine.root
     directory = procfs.lookup(path, root)
     assert isinstance(directory, Directory)
-    if path.endswith("/net") and procfs.machine.thread(int(path.split("/")[-2])).exiting:
+    *_, owner, name = ["", *path.split("/")]
+    if name == "net" and owner.isdecimal() and procfs.machine.thread(int(owner)).exiting:
         return  # It cannot be listed: EINVAL.
     for name, kind in directory.entries(root):
         node = directory.child(name, root)
@@ -285,8 +286,8 @@ def files(procfs: Procfs, path: str = "") -> Iterator[tuple[str, File]]:
 
 def is_always_empty(path: str) -> bool:
     """Say whether the tables promise a file to be empty; dev_mcast is, as lo is in no group."""
-    _, of_net, name = path.partition("/net/")
-    row = NET_ROWS[name] if of_net else SYSTEM_ENTRIES.get(path.removeprefix("/"))
+    name = path.partition("/net/")[2]
+    row = SYSTEM_ENTRIES.get(path.removeprefix("/")) or NET_ROWS.get(name)
     return name == "dev_mcast" or (row is not None and row.reflects == ALWAYS_EMPTY)
 
 

@@ -12,8 +12,8 @@ from fakeproc.kernel.reclaim import DISK_NS
 from fakeproc.kernel.task import PAGE_BYTES, PAGE_KIB
 from fakeproc.procfs.system.node import SystemFile, SystemRow
 
-ROOT_DISK = "vda"
-ROOT_PARTITION = "vda1"
+ROOT_PARTITION = "sda1"
+"""Where the root file system is, as `fakeproc.kernel.mounts` has it."""
 ROOT_KIB = 64 * 1024**2
 """The size of the root file system, of which the machine knows nothing else."""
 
