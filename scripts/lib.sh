@@ -28,22 +28,46 @@ find_python() {
     die "Python 3.11 or newer is missing: install it, then run this again."
 }
 
-# Install Debian packages; sudo only for who is not root.
-apt_install() {
-    local as_root=()
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# Run what needs apt's lists of packages; when it fails, once more with fresh ones.
+with_apt_lists() {
+    "$@" >/dev/null 2>&1 || { as_root apt-get update -qq && "$@" >/dev/null; }
+}
+
+require_apt() {
     command -v apt-get >/dev/null ||
         die "$* is missing and there is no apt-get here: install it with this system's package manager, then run this again."
-    if [ "$(id -u)" -ne 0 ]; then
-        command -v sudo >/dev/null ||
-            die "$* is missing: as root, run: apt-get install $*"
-        as_root=(sudo)
-    fi
-    say "Installing $* with ${as_root[*]:+sudo }apt-get."
+    [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null ||
+        die "$* is missing: as root, run: apt-get install $*"
+}
+
+# Install Debian packages; sudo only for who is not root.
+apt_install() {
+    local sudo=""
+    require_apt "$@"
+    [ "$(id -u)" -eq 0 ] || sudo="sudo "
+    say "Installing $* with ${sudo}apt-get."
     export DEBIAN_FRONTEND=noninteractive
-    "${as_root[@]}" apt-get install -qq -y "$@" >/dev/null 2>&1 ||
-        { "${as_root[@]}" apt-get update -qq &&
-            "${as_root[@]}" apt-get install -qq -y "$@" >/dev/null; } ||
+    with_apt_lists as_root apt-get install -qq -y --no-install-recommends "$@" ||
         die "apt-get could not install $*; it says why above."
+}
+
+# Unpack Debian packages into a folder.  Daemons among them do not begin to work, as they
+# would if they were installed.
+apt_unpack() {
+    local folder=$1 archives package
+    shift
+    require_apt "$@"
+    say "Unpacking $* into $folder."
+    archives=$(mktemp -d)
+    (cd "$archives" && with_apt_lists apt-get download -qq "$@") ||
+        die "apt-get could not download $*; it says why above."
+    mkdir -p "$folder"
+    for package in "$archives"/*.deb; do dpkg-deb --extract "$package" "$folder"; done
+    rm -r "$archives"
 }
 
 # Make .venv with these extras of the project, unless it is there and up to date.

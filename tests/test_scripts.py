@@ -125,7 +125,7 @@ def test_root_installs_without_sudo(tmp_path: Path) -> None:
     path = tools(tmp_path, apt_get='echo "apt-get $*" >&3', sudo="exit 9", id="echo 0")
     done = helper("apt_install libfuse2 3>&1", path=path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "apt-get install -qq -y libfuse2\n"
+    assert done.stdout == "apt-get install -qq -y --no-install-recommends libfuse2\n"
     assert done.stderr == "Installing libfuse2 with apt-get.\n"
 
 
@@ -133,7 +133,7 @@ def test_others_install_with_sudo(tmp_path: Path) -> None:
     path = tools(tmp_path, apt_get="exit 9", sudo='echo "sudo $*" >&3', id="echo 1000")
     done = helper("apt_install libfuse2 3>&1", path=path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "sudo apt-get install -qq -y libfuse2\n"
+    assert done.stdout == "sudo apt-get install -qq -y --no-install-recommends libfuse2\n"
     assert done.stderr == "Installing libfuse2 with sudo apt-get.\n"
 
 

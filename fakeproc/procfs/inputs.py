@@ -179,6 +179,13 @@ def parent_of(procfs: Procfs, path: str, caller: Caller) -> tuple[Directory, str
     return parent, name
 
 
+VISITOR_SIZES = sizes_for(anon_pages=1)
+"""What an adopted task holds: next to nothing, as looking is not to change what is seen.
+
+But something: tools take who has no resident page for a kernel thread (nohang, earlyoom).
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Adopt:
     """A task of the host gets one of the machine, or its name once more."""
@@ -209,7 +216,7 @@ class Adopt:
             parent=machine.process(self.parent).leader if self.parent else None,
             pid=self.pid,
             credentials=self.credentials,
-            sizes=sizes_for(),
+            sizes=VISITOR_SIZES,
         )
         session.adopted[process] = self.host_pid
 
