@@ -48,6 +48,9 @@ NS_PER_S = 10**9
 _ON_PROC = 'mount --bind "$0" /proc && exec "$@"'
 
 
+_WITH_PTS_0 = 'mount -t devpts -o newinstance devpts /dev/pts && exec 9<>/dev/pts/ptmx && exec "$@"'
+
+
 def program(name: str) -> str:
     """Return where a tool is.  Skip where it is missing; CI installs all and must not skip."""
     found = shutil.which(name, path=_PATH)
@@ -118,6 +121,14 @@ class Table:
         plain = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "TERM": "xterm", "PATH": _PATH}
         inherited = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
         return {**inherited, **plain, **home, **quiet}
+
+    def on_terminals(self, *command: str) -> str:
+        """Run a tool where /dev/pts has one terminal, pts/0; return what it prints.
+
+        Tools call a terminal of the machine by its name only if the host has it too.
+        """
+        words = [program(command[0]), *command[1:]]
+        return self.run("sh", "-c", _WITH_PTS_0, "sh", *words)
 
     def try_run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a tool on the machine."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from fakeproc.kernel.available import available
 from fakeproc.kernel.sysctl import SYSCTLS
 from fakeproc.kernel.task import PAGE_BYTES, PAGE_KIB, Process, State
+from fakeproc.procfs.inputs import VISITOR_SIZES
 from fakeproc.procfs.task.node import user_sizes
 from tests.tools.conftest import AGE_S, Table, machine_file
 
@@ -82,7 +84,8 @@ def test_vmstat_of_active_memory(table: Table) -> None:
     meminfo = _meminfo(table)
     _, header, values = table.rows("vmstat", "-a")
     shown = dict(zip(header, map(int, values), strict=True))
-    assert shown["active"] == meminfo["Active"]
+    visitor_kib = VISITOR_SIZES.anon_pages * PAGE_KIB
+    assert shown["active"] == meminfo["Active"] + visitor_kib
     assert shown["inact"] == meminfo["Inactive"]
 
 
@@ -280,21 +283,23 @@ def test_uptime(table: Table) -> None:
 
 
 _UTMP = struct.Struct("<hxxi32s4s32s256shhiii16s20x")
-USER_PROCESS = 7
+_USER_PROCESS = 7
+_WITH_UTMP = 'mkdir -p /run && mount -t tmpfs run /run && cp "$0" /run/utmp && exec w "$@"'
 
 
-def test_w_shows_who_is_logged_in(table: Table, tmp_path: Path) -> None:
-    """The login is in utmp, a file of the host; what it runs is in /proc."""
-    vi = table.pid("vi")
-    shell = table.machine.process(table.pid("bash"))
-    line, user = table.terminal_of(shell.pid), "root"
-    record = (USER_PROCESS, shell.pid, line, line[-4:], user, "example", 0, 0, shell.pid, 0, 0)
-    words = [word.encode() if isinstance(word, str) else word for word in record]
-    (tmp_path / "utmp").write_bytes(_UTMP.pack(*words, b""))
-    in_run = "mkdir -p /run && mount -t tmpfs run /run && cp $0 /run/utmp && exec w"
-    text = table.run("sh", "-c", in_run, f"{tmp_path}/utmp")
-    assert f"{vi}" not in text
-    assert text.splitlines()[2].endswith("vi -R my file")
+def test_w_shows_what_who_is_logged_in_runs(table: Table, tmp_path: Path) -> None:
+    """The login is in utmp, a file of the host; what runs on its terminal is in /proc."""
+    shell = table.pid("bash")
+    login = (_USER_PROCESS, shell, b"pts/0", b"0", b"root", b"example.org", 0, 0, shell, 0, 0, b"")
+    utmp = tmp_path / "utmp"
+    utmp.write_bytes(_UTMP.pack(*login))
+    text = table.on_terminals("sh", "-c", _WITH_UTMP, os.fspath(utmp))
+    first, header, row = text.splitlines()
+    assert first.split(" up ")[1].startswith("1 day,")
+    assert "1 user" in first
+    assert header.split() == ["USER", "TTY", "FROM", "LOGIN@", "IDLE", "JCPU", "PCPU", "WHAT"]
+    assert row.startswith("root     pts/0    example.org")
+    assert row.endswith("vi -R my file")
 
 
 # -- sysctl ------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytest
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.task import PAGE_BYTES, PAGE_KIB, MemorySizes, Process, State, Thread
-from fakeproc.procfs.task.node import user_sizes
+from fakeproc.procfs.task.node import parent_pid, user_sizes
 from fakeproc.procfs.task.stat import CLOCK_TICKS_PER_S
 from tests.tools.conftest import NS_PER_S, Table, machine_file, machine_link, user_name
 
@@ -225,9 +225,7 @@ _COLUMNS: dict[str, Callable[[Task], str]] = {
     # Who it is.
     "pid tgid": lambda task: str(task.process.pid),
     "lwp spid tid": lambda task: str(task.thread.tid),
-    "ppid": lambda task: str(
-        task.process.real_parent.process.pid if task.process.real_parent else 0
-    ),
+    "ppid": lambda task: str(parent_pid(task.thread)),
     "pgid pgrp": lambda task: str(task.process.pgrp),
     "sess session sid": lambda task: str(task.process.session),
     "tpgid": _field(8),
@@ -341,6 +339,10 @@ _OF_SEVERAL_WORDS = {"args", "cmd", "command", "comm", "ucmd", "ucomm", "fname",
 _AT_A_TIME = 20  # ps 4.0.2 crashes on very long lines
 
 
+def _lines(table: Table, *options: str) -> list[str]:
+    return table.on_terminals("ps", "-ww", *options).splitlines()
+
+
 def _shown(table: Table, names: list[str], *options: str) -> dict[int, dict[str, str]]:
     """Return the columns of all tasks, by tid."""
     words = [name for name in names if name not in _OF_SEVERAL_WORDS]
@@ -349,7 +351,7 @@ def _shown(table: Table, names: list[str], *options: str) -> dict[int, dict[str,
     found: dict[int, dict[str, str]] = {}
     for batch in batches:
         layout = [word for name in ("tid", *batch) for word in ("-o", f"{name}:40=")]
-        for line in table.run("ps", "-ww", *options, *layout).splitlines():
+        for line in _lines(table, *options, *layout):
             tid, *values = line.split(None, 1 if batch[0] in _OF_SEVERAL_WORDS else -1)
             found.setdefault(int(tid), {}).update(zip(batch, map(str.strip, values), strict=True))
     return found
@@ -385,7 +387,7 @@ def test_columns_of_the_start(table: Table) -> None:
     """All of them began more than a day ago; ps knows that from btime."""
     names = ("lstart", "start", "bsdstart", "start_time", "stime")
     boot_time = int(re.findall(r"^btime (\d+)$", table.mounted.read("stat"), re.MULTILINE)[0])
-    columns = {name: table.run("ps", "-eo", f"tid=,{name}=").splitlines() for name in names}
+    columns = {name: _lines(table, "-eo", f"tid=,{name}=") for name in names}
     shown = {
         name: {int(line.split()[0]): " ".join(line.split()[1:]) for line in lines}
         for name, lines in columns.items()
@@ -418,30 +420,26 @@ def test_columns_of_the_share_of_a_cpu(table: Table) -> None:
 # -- As people type it -------------------------------------------------------------
 
 
-def _by_pid(table: Table, *command: str, at: int = 1) -> dict[int, list[str]]:
-    lines = (line.split(None, 10) for line in table.run(*command).splitlines()[1:])
-    return {int(words[at]): words for words in lines}
+def _typed(table: Table, form: str, pid_at: int, command_at: int) -> dict[int, list[str]]:
+    """Return the columns of each line by the pid; the command is one, with its blanks."""
+    lines = [line.split(None, command_at) for line in _lines(table, form)[1:]]
+    return {int(words[pid_at]): words for words in lines}
 
 
 def test_ps_aux(table: Table) -> None:
-    shown = _by_pid(table, "ps", "-ww", "aux")
+    shown = _typed(table, "aux", 1, 10)
     for process in table.machine.processes.values():
         task = Task(table.machine, process.leader, alone=False)
-        user, _, cpu, memory, vsz, rss, terminal, stat, _, _, *words = " ".join(
-            shown[process.pid]
-        ).split()
-        names = ("%cpu", "%mem", "vsz", "rss", "tty", "stat")
-        expected = [COLUMNS[name](task) for name in names]
-        assert [cpu, memory, vsz, rss, terminal, stat] == expected
-        assert user == user_name(task.uid)[: len(user)]
-        assert " ".join(words).endswith(_command(task))
+        user, _, *numbers, _, _, command = shown[process.pid]
+        expected = [COLUMNS[name](task) for name in ("%cpu", "%mem", "vsz", "rss", "tty", "stat")]
+        assert numbers == expected
+        assert user_name(task.uid).startswith(user.rstrip("+"))
+        assert command == _command(task)
 
 
 def test_ps_ef(table: Table) -> None:
-    processes = table.machine.processes.values()
-    lines = [line.split(None, 7) for line in table.run("ps", "-ww", "-ef").splitlines()[1:]]
-    shown = {int(words[1]): words for words in lines}
-    for process in processes:
+    shown = _typed(table, "-ef", 1, 7)
+    for process in table.machine.processes.values():
         task = Task(table.machine, process.leader, alone=False)
         assert shown[process.pid][2] == COLUMNS["ppid"](task)
         assert shown[process.pid][7] == _command(task)
@@ -449,8 +447,7 @@ def test_ps_ef(table: Table) -> None:
 
 
 def test_ps_elf_has_a_line_for_each_thread(table: Table) -> None:
-    lines = [line.split(None, 9) for line in table.run("ps", "-ww", "-eLf").splitlines()[1:]]
-    shown = {int(words[3]): words for words in lines}
+    shown = _typed(table, "-eLf", 3, 9)
     for thread in table.machine.threads():
         task = Task(table.machine, thread, alone=True)
         pid, lwp, count = (int(shown[thread.tid][n]) for n in (1, 3, 5))
@@ -461,18 +458,16 @@ def test_ps_elf_has_a_line_for_each_thread(table: Table) -> None:
 
 def test_ps_forest_is_the_family(table: Table) -> None:
     """Who is deeper by one is the child of the last one who is not."""
-    lines = table.run("ps", "-ww", "-eo", "pid=,args=", "--forest").splitlines()
+    lines = _lines(table, "-eo", "pid=,args=", "--forest")
     above: list[tuple[int, int]] = []
     parents: dict[int, int] = {}
     for line in lines:
-        pid, text = line.split(None, 1)
-        indent = len(line) - len(line.split(None, 1)[1].lstrip(" |\\_"))
-        indent = len(line) if not text.lstrip(" |\\_") else indent
+        pid, indent = int(line.split()[0]), line.find("\\_")
         while above and above[-1][0] >= indent:
             above.pop()
-        parents[int(pid)] = above[-1][1] if above else 0
-        above.append((indent, int(pid)))
+        parents[pid] = above[-1][1] if above else 0
+        above.append((indent, pid))
     for process in table.machine.processes.values():
-        parent = process.real_parent.process.pid if process.real_parent else 0
-        # ps draws the children of init and of nobody without a line above them.
+        parent = parent_pid(process.leader)
+        # ps draws the children of init and of nobody without a line to them.
         assert parents[process.pid] == (0 if parent == 1 else parent)
