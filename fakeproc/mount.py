@@ -28,7 +28,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import psutil
 
-from fakeproc.callers import Callers
+from fakeproc.callers import HOST_PROC, Callers
 from fakeproc.journal import Journal, Recorder
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
@@ -523,7 +523,15 @@ def resolve(mountpoint: Path) -> Path:
 
 
 def require_free(mountpoint: Path) -> None:
-    """Raise `MountError` unless something can be mounted there: an existing folder, no mount."""
+    """Raise `MountError` unless something can be mounted there: an existing folder, no mount.
+
+    /proc is not for it: the server looks its callers up there, and would wait for itself.
+    """
+    if resolve(mountpoint) == HOST_PROC:
+        raise MountError(
+            f"{mountpoint}: the server needs the host's own there; mount elsewhere, and bind that "
+            "to /proc for a tool in a mount namespace of its own (README: Tools)."
+        )
     if is_mounted(mountpoint):
         state = "is mounted already" if answers(mountpoint) else "has a mount whose server died"
         raise MountError(f"{mountpoint}: {state}; `fakeproc umount {mountpoint}` removes it.")

@@ -120,6 +120,10 @@ def test_mount_on_what_is_no_folder(run: Run, folder: Path, tmp_path: Path) -> N
         assert _refusal(run("mount", path)) == f"{path}: is no folder; make it first."
 
 
+def test_mount_where_the_server_looks_its_callers_up(run: Run) -> None:
+    assert _refusal(run("mount", "/proc")).startswith("/proc: the server needs the host's own")
+
+
 def test_mount_where_one_is(run: Run, folder: Path) -> None:
     run("mount", folder)
     assert "is mounted already" in _refusal(run("mount", folder))
