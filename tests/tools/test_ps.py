@@ -293,7 +293,6 @@ _COLUMNS: dict[str, Callable[[Task], str]] = {
     ),
     "trs trss tsiz m_trs": lambda task: str(task.text_bytes // 1024),
     "drs dsiz m_drs": lambda task: str((task.stat(23) - task.text_bytes) // 1024),
-    "pss": _line("smaps_rollup", "Pss"),
     "uss": _private_kib,
     "lim": lambda task: "xx" if task.stat(25) == RLIM_INFINITY else str(task.stat(25) >> 10),
     "maj_flt majflt pagein": _field(12),
@@ -323,7 +322,7 @@ _OF_SYSTEMD = "lsession lxc machine ouid seat slice unit uunit"
 _SAMPLES = "_left _left2 _right _right2 _unlimited _unlimited2"
 """Not about tasks: ps prints them to show how it lays columns out."""
 
-_ELSEWHERE = "bsdstart lstart start start_time stime cuc cuu zone"
+_ELSEWHERE = "bsdstart lstart start start_time stime cuc cuu pss zone"
 """Tests of their own, or no meaning on Linux."""
 
 COLUMNS = {name: column for names, column in _COLUMNS.items() for name in names.split()}
@@ -415,6 +414,16 @@ def test_columns_of_the_share_of_a_cpu(table: Table) -> None:
         ):
             percent = ticks / task.elapsed_s if task.elapsed_s else 0
             assert float(text) == pytest.approx(percent, abs=0.01, rel=0.01)
+
+
+def test_column_of_the_proportional_size(table: Table) -> None:
+    """It is a little smaller than without ps, which has mapped the same libraries."""
+    shown = {int(words[0]): int(words[1]) for words in table.rows("ps", "-eo", "tid=,pss=")}
+    for process in table.machine.processes.values():
+        task = Task(table.machine, process.leader, alone=False)
+        without_ps = int(_line("smaps_rollup", "Pss")(task))
+        assert int(_private_kib(task)) <= shown[process.pid] <= without_ps
+        assert shown[process.pid] == pytest.approx(without_ps, rel=0.05)
 
 
 # -- As people type it -------------------------------------------------------------
