@@ -143,6 +143,20 @@ def test_others_without_sudo_are_told_what_to_do(tmp_path: Path) -> None:
     assert "as root, run: apt-get install libfuse2" in done.stderr
 
 
+def test_daemons_are_unpacked_and_not_installed(tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    (package / "DEBIAN").mkdir(parents=True)
+    fields = "Package: daemon\nVersion: 1\nArchitecture: all\nMaintainer: me\nDescription: -\n"
+    (package / "DEBIAN" / "control").write_text(fields)
+    (package / "usr").mkdir()
+    (package / "usr" / "daemon").touch()
+    download = f'[ "$*" = "download -qq daemon" ] && dpkg-deb --build {package} . >/dev/null'
+    path = tools(tmp_path, apt_get=download)
+    done = helper(f"apt_unpack {tmp_path}/tools daemon", path=f"{path}:/usr/bin:/bin")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "tools" / "usr" / "daemon").exists()
+
+
 def test_a_python_that_is_too_old_is_passed_over(tmp_path: Path) -> None:
     done = helper("find_python", path=tools(tmp_path, python3="exit 1"))
     assert done.returncode == 1
