@@ -150,6 +150,12 @@ class Table:
         return done.stdout
 
     @property
+    def meminfo(self) -> dict[str, int]:
+        """The machine's meminfo, in kB."""
+        lines = (line.split() for line in machine_file(self.machine, "meminfo").splitlines())
+        return {words[0].rstrip(":"): int(words[1]) for words in lines}
+
+    @property
     def visitor_bytes(self) -> int:
         """What a tool takes that looks for itself, and so gets a task of the machine."""
         return VISITOR_SIZES.ram_pages * PAGE_BYTES

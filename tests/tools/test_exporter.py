@@ -21,7 +21,11 @@ COLLECTORS = (
 )
 SINCE_4_20 = ("pressure",)
 
+_SUCCESS = "node_scrape_collector_success"
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
+
+
+Metrics = dict[tuple[str, str], float]
 
 
 @contextmanager
@@ -50,40 +54,27 @@ def _exporter(table: Table, collectors: tuple[str, ...]) -> Iterator[str]:
 
 
 @pytest.fixture
-def metrics(table: Table) -> dict[tuple[str, str], float]:
+def metrics(table: Table) -> Metrics:
     """Return what an exporter says, by the name of the metric and its labels."""
     profile = table.machine.profile
     collectors = COLLECTORS + (SINCE_4_20 if profile.psi_file else ())
     with _exporter(table, collectors) as url, urllib.request.urlopen(url, timeout=30) as answer:
         text = answer.read().decode()
-    found: dict[tuple[str, str], float] = {}
+    found: Metrics = {}
     for line in text.splitlines():
         sample = _SAMPLE.match(line)
         if sample:
             found[sample[1], sample[2] or ""] = float(sample[3])
-    failed = [
-        labels
-        for (name, labels), value in found.items()
-        if name == "node_scrape_collector_success" and value != 1
-    ]
-    assert not failed
-    assert len([name for name, _ in found if name == "node_scrape_collector_success"]) == len(
-        collectors
-    )
+    succeeded = {name: found[_SUCCESS, f'collector="{name}"'] for name in collectors}
+    assert succeeded == dict.fromkeys(collectors, 1)
     return found
 
 
-Metrics = dict[tuple[str, str], float]
-
-
 def test_memory(table: Table, metrics: Metrics) -> None:
-    for line in machine_file(table.machine, "meminfo").splitlines():
-        name, number, *unit = re.sub(r"[:()]", " ", line).split()[:1] + line.split(":")[1].split()
-        label = re.sub(r"\((\w+)\)", r"_\1", line.split(":")[0])
-        suffix = "_bytes" if unit else ""
-        assert metrics[f"node_memory_{label}{suffix}", ""] == int(number) * (1024 if unit else 1), (
-            name
-        )
+    lines = machine_file(table.machine, "meminfo").splitlines()
+    for name, value, *unit in (line.replace(":", " ").split() for line in lines):
+        metric = f"node_memory_{name.replace('(', '_').rstrip(')')}{'_bytes' if unit else ''}"
+        assert metrics[metric, ""] == int(value) * (1024 if unit else 1), name
 
 
 def test_counters(table: Table, metrics: Metrics) -> None:

@@ -81,17 +81,12 @@ def test_vmstat(table: Table) -> None:
 
 
 def test_vmstat_of_active_memory(table: Table) -> None:
-    meminfo = _meminfo(table)
+    meminfo = table.meminfo
     _, header, values = table.rows("vmstat", "-a")
     shown = dict(zip(header, map(int, values), strict=True))
     visitor_kib = VISITOR_SIZES.anon_pages * PAGE_KIB
     assert shown["active"] == meminfo["Active"] + visitor_kib
     assert shown["inact"] == meminfo["Inactive"]
-
-
-def _meminfo(table: Table) -> dict[str, int]:
-    lines = (line.split() for line in machine_file(table.machine, "meminfo").splitlines())
-    return {words[0].rstrip(":"): int(words[1]) for words in lines}
 
 
 def test_vmstat_summary(table: Table) -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from fakeproc.kernel.available import available
@@ -18,14 +20,9 @@ def _average(table: Table, *options: str) -> dict[str, float]:
     return dict(zip(header[1:], map(float, values[1:]), strict=True))
 
 
-def _meminfo(table: Table) -> dict[str, int]:
-    lines = (line.split() for line in machine_file(table.machine, "meminfo").splitlines())
-    return {words[0].rstrip(":"): int(words[1]) for words in lines}
-
-
 def test_sar_of_memory(table: Table) -> None:
     shown, machine = _average(table, "-r"), table.machine
-    meminfo = _meminfo(table)
+    meminfo = table.meminfo
     assert shown["kbmemfree"] == machine.memory.free_pages * PAGE_KIB
     assert shown["kbavail"] == available(machine) * PAGE_KIB
     assert shown["kbcached"] == meminfo["Cached"]
@@ -52,9 +49,17 @@ def test_sar_of_the_queue(table: Table) -> None:
 
 
 def test_sar_of_swapping(own_table: Table) -> None:
-    """The clock stands still, so that a second of sar is none of the machine."""
+    """In a second less is swapped out than while sar is started, waits for it, and ends."""
+    mounted = own_table.mounted
+
+    def swapped_out() -> int:
+        return int(re.findall(r"^pswpout (\d+)$", mounted.read("vmstat"), re.MULTILINE)[0])
+
+    (mounted / "fakeproc/clock").write_text("real")
+    mounted.control("spawn name=leak rss=2700M behaviour=grow rate=2G/s")
+    before = swapped_out()
     shown = _average(own_table, "-W")
-    assert shown == {"pswpin/s": 0, "pswpout/s": 0}
+    assert 0 < shown["pswpout/s"] < 1.1 * (swapped_out() - before)
 
 
 def _cpu_of_one_s(table: Table) -> dict[str, float]:
