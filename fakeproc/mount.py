@@ -18,6 +18,7 @@ import time
 import traceback
 import types
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from ctypes.util import find_library
 from dataclasses import dataclass
@@ -66,6 +67,9 @@ BINDING_VARIABLE = "FAKEPROC_FUSE"
 _BINDINGS = {"mfusepy": "mfusepy", "fusepy": "fuse"}
 _ENTRY_TIMEOUT_S = 3600
 
+_ROOT_INODE = 1  # PROC_ROOT_INO
+_FIRST_INODE = 1 << 32  # above all that mean something
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -88,6 +92,11 @@ class MountOptions:
 
 
 # -- Upcalls -----------------------------------------------------------------------
+
+
+def _inode(path: str) -> int:
+    """Return the inode number of what has none that means anything."""
+    return _ROOT_INODE if path == "/" else zlib.crc32(os.fsencode(path)) | _FIRST_INODE
 
 
 def upcall(
@@ -166,10 +175,11 @@ class Operations:
     def _lookup(self, path: str) -> Node:
         return self.procfs.lookup(path, self._caller())
 
-    def _stat(self, attributes: Attributes) -> dict[str, int]:
+    def _stat(self, path: str, attributes: Attributes) -> dict[str, int]:
         machine = self.procfs.machine
         now_ns = machine.hardware.boot_time_s * 1_000_000_000 + machine.now_ns
         return {
+            "st_ino": attributes.inode or _inode(path),
             "st_mode": attributes.mode,
             "st_uid": attributes.uid,
             "st_gid": attributes.gid,
@@ -196,10 +206,10 @@ class Operations:
         in_setattr, self._in_setattr = self._in_setattr, False
         opened = self._open.get(fh) if fh is not None else None
         if opened is None:
-            return self._stat(self._lookup(path).attributes())
+            return self._stat(path, self._lookup(path).attributes())
         if not in_setattr and opened.file.seek is Seek.SEQ:
             raise Refused(errno.EINVAL)
-        return self._stat(opened.file.attributes())
+        return self._stat(path, opened.file.attributes())
 
     @upcall
     def opendir(self, path: str) -> int:
@@ -216,7 +226,10 @@ class Operations:
         if not isinstance(node, Directory):
             raise Refused(errno.ENOTDIR)
         names = [(".", stat.S_IFDIR), ("..", stat.S_IFDIR), *node.entries(caller)]
-        return [(name, {"st_mode": kind}, 0) for name, kind in names]
+        return [
+            (name, {"st_mode": kind, "st_ino": _inode(os.path.join(path, name))}, 0)
+            for name, kind in names
+        ]
 
     @upcall
     def readlink(self, path: str) -> str:
@@ -263,6 +276,11 @@ class Operations:
     def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
         """Read."""
         return self._open[fh].read(size, offset)
+
+    @upcall
+    def ioctl(self, path: str, cmd: int, arg: Any, fh: int, flags: int, data: Any) -> int:
+        """Answer a request that carries no data."""
+        return self._open[fh].file.ioctl(cmd)
 
     @upcall
     def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
@@ -480,6 +498,7 @@ def serve(
             foreground=True,
             nothreads=True,
             direct_io=True,
+            use_ino=True,
             attr_timeout=0,
             entry_timeout=_ENTRY_TIMEOUT_S,
             negative_timeout=0,

@@ -29,6 +29,8 @@ class Attributes:
     gid: int = 0
     nlink: int = 1
     size: int = 0
+    inode: int = 0
+    """The inode number where it means something: of a namespace.  0: any."""
 
 
 class Node(ABC):
@@ -162,6 +164,10 @@ class File(Node):
     @abstractmethod
     def store(self, caller: Caller, data: bytes) -> int:
         """Handle one write(2); return how many bytes were taken."""
+
+    def ioctl(self, request: int) -> int:
+        """Answer ioctl(2): ENOTTY, as of files that know of no requests."""
+        raise Refused(errno.ENOTTY)
 
     def takes_input(self) -> bool:
         """Say whether a write can change more than what this descriptor shows.

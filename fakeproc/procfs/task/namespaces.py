@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import errno
 import re
+import stat
 from collections.abc import Mapping
 
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
+from fakeproc.kernel.profile import Profile
 from fakeproc.kernel.task import Caller, Thread
-from fakeproc.procfs.node import Directory, Seek
+from fakeproc.procfs.node import Attributes, Directory, File, Link, Node, Seek
 from fakeproc.procfs.session import Session
 from fakeproc.procfs.task.access import require_ptrace
 from fakeproc.procfs.task.folder import Folder
@@ -33,6 +35,9 @@ _NAMES = (
 """What there is, in the order of readdir (seen on 6.18)."""
 _OUTLIVE_THE_TASK = ("pid", "user")
 
+_OPENING_REQUESTS = (0xB701, 0xB702)
+"""NS_GET_USERNS and NS_GET_PARENT (ioctl_ns(2))."""
+
 _OFFSET = re.compile(rb"(monotonic|boottime|1|7) +-?\d+ +\d+", re.ASCII)
 
 
@@ -42,6 +47,11 @@ def _links(machine: Machine, thread: Thread) -> Mapping[str, TaskRow]:
     return {name: _link(name) for name in _NAMES if _SINCE.get(name, 0) <= step}
 
 
+def _inode(profile: Profile, kind: str) -> int:
+    fixed = profile.namespace_inodes == "fixed"
+    return _INODES[kind] if fixed else _ALLOCATED_INODES.get(kind, _INODES[kind])
+
+
 def _link(name: str) -> TaskLink:
     kind = name.removesuffix("_for_children")
 
@@ -49,15 +59,53 @@ def _link(name: str) -> TaskLink:
         require_ptrace(machine, thread, caller)
         if thread.exiting and name not in _OUTLIVE_THE_TASK:
             raise Refused(errno.ENOENT)
-        fixed = machine.profile.namespace_inodes == "fixed"
-        inode = _INODES[kind] if fixed else _ALLOCATED_INODES.get(kind, _INODES[kind])
-        return f"{kind}:[{inode}]"
+        return f"{kind}:[{_inode(machine.profile, kind)}]"
 
     return TaskLink(reflects="an initial namespace", target=target)
 
 
+class _Namespaces(Folder):
+    """ns/: links that in procfs lead to their namespace whatever their text says.
+
+    Here a kernel follows the text, so what it names is there too, though not listed.
+    """
+
+    def child(self, name: str, caller: Caller) -> Node:
+        """Return a link, or the namespace that one of them leads to."""
+        kind = name.partition(":")[0]
+        if name == kind:
+            return super().child(name, caller)
+        link = super().child(kind, caller)
+        if not isinstance(link, Link) or link.target(caller) != name:
+            raise Refused(errno.ENOENT)
+        return _Namespace(_inode(self._session.machine.profile, kind))
+
+
+class _Namespace(File):
+    """A namespace, known by its inode number."""
+
+    def __init__(self, inode: int) -> None:
+        self._inode = inode
+
+    def attributes(self) -> Attributes:
+        """Return what nsfs shows."""
+        return Attributes(stat.S_IFREG | 0o444, inode=self._inode)
+
+    def render(self) -> bytes:
+        """Refuse: there is nothing to read (EINVAL)."""
+        raise Refused(errno.EINVAL)
+
+    def store(self, caller: Caller, data: bytes) -> int:
+        """Refuse."""
+        raise Refused(errno.EINVAL)
+
+    def ioctl(self, request: int) -> int:
+        """Refuse to open what it belongs to: EPERM, as to who is in an inner namespace."""
+        raise Refused(errno.EPERM if request in _OPENING_REQUESTS else errno.ENOTTY)
+
+
 def _ns(session: Session, thread: Thread) -> Directory:
-    return Folder(session, thread, _links, mode=0o511)
+    return _Namespaces(session, thread, _links, mode=0o511)
 
 
 def render_map(machine: Machine, thread: Thread) -> bytes:
