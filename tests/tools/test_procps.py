@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from fakeproc.kernel.available import available
+from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.sysctl import SYSCTLS
 from fakeproc.kernel.task import PAGE_BYTES, PAGE_KIB, Process, State
+from fakeproc.kernel.task_view import shown_state
 from fakeproc.procfs.inputs import VISITOR_SIZES
 from fakeproc.procfs.task.node import user_sizes
 from tests.tools.conftest import AGE_S, Table, machine_file
@@ -161,7 +163,7 @@ def test_top(table: Table) -> None:
     text = table.run("top", "-b", "-n1", "-w", "200")
     rows = _top_rows(text)
     for pid, process in machine.processes.items():
-        _assert_top_row(rows[pid], process, machine.hardware.ram_pages)
+        _assert_top_row(rows[pid], process, machine)
     visitors = len(rows) - len(machine.processes)
     assert 0 <= visitors <= 1  # top itself
     states = [process.leader.state for process in machine.processes.values()]
@@ -175,9 +177,9 @@ def test_top(table: Table) -> None:
     assert f"{expected['available'] / 1024:8.1f} avail Mem" in text
 
 
-def _assert_top_row(row: dict[str, str], process: Process, ram_pages: int) -> None:
+def _assert_top_row(row: dict[str, str], process: Process, machine: Machine) -> None:
     sizes = user_sizes(process.leader)
-    assert row["S"] == process.leader.state
+    assert row["S"] == shown_state(machine.profile, process.leader)[0]
     for column, pages in (
         ("VIRT", sizes.total_vm_pages),
         ("RES", sizes.rss_pages),
@@ -186,14 +188,14 @@ def _assert_top_row(row: dict[str, str], process: Process, ram_pages: int) -> No
         # What is too wide for its column is in GiB.
         kib, gib = f"{pages * PAGE_KIB}", f"{pages * PAGE_KIB / 1024**2:.1f}g"
         assert row[column] in (kib, gib)
-    assert row["%MEM"] == f"{100 * sizes.rss_pages / ram_pages:.1f}"
+    assert row["%MEM"] == f"{100 * sizes.rss_pages / machine.hardware.ram_pages:.1f}"
     assert row["COMMAND"] == process.comm
 
 
 def test_top_of_threads(table: Table) -> None:
     rows = _top_rows(table.run("top", "-H", "-b", "-n1", "-w", "200"))
     for thread in table.machine.threads():
-        assert rows[thread.tid]["S"] == thread.state
+        assert rows[thread.tid]["S"] == shown_state(table.machine.profile, thread)[0]
         assert rows[thread.tid]["COMMAND"] == thread.comm
 
 
@@ -287,7 +289,7 @@ _WITH_UTMP = 'mkdir -p /run && mount -t tmpfs run /run && cp "$0" /run/utmp && e
 
 
 def test_w_shows_what_who_is_logged_in_runs(table: Table, tmp_path: Path) -> None:
-    """The login is in utmp, a file of the host; what runs on its terminal is in /proc."""
+    """The login is in utmp, a file of the host; what is in front on its terminal is in /proc."""
     shell = table.pid("bash")
     login = (_USER_PROCESS, shell, b"pts/0", b"0", b"root", b"example.org", 0, 0, shell, 0, 0, b"")
     utmp = tmp_path / "utmp"
@@ -298,7 +300,7 @@ def test_w_shows_what_who_is_logged_in_runs(table: Table, tmp_path: Path) -> Non
     assert "1 user" in first
     assert header.split() == ["USER", "TTY", "FROM", "LOGIN@", "IDLE", "JCPU", "PCPU", "WHAT"]
     assert row.startswith("root     pts/0    example.org")
-    assert row.endswith("vi -R my file")
+    assert row.endswith(" -bash")
 
 
 # -- sysctl ------------------------------------------------------------------------
