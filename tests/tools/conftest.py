@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.profile import KernelConfig
 from fakeproc.kernel.task import PAGE_BYTES
@@ -87,9 +89,10 @@ def machine_link(machine: Machine, path: str) -> str:
 
 
 def machine_names(machine: Machine, path: str) -> list[str]:
-    """Return what a directory lists on the machine that nobody looks at."""
+    """Return what a directory lists on the machine that nobody looks at; ENOTDIR for a file."""
     node = Procfs(machine).lookup(f"/{path}", machine.root)
-    assert isinstance(node, Directory)
+    if not isinstance(node, Directory):
+        raise Refused(errno.ENOTDIR)
     return [name for name, _ in node.entries(machine.root)]
 
 
