@@ -132,11 +132,12 @@ def test_every_listed_name_is_there_and_of_its_type(mounted: Mounted) -> None:
     folders = [str(mounted.path)]
     while folders:
         for entry in os.scandir(folders.pop()):
-            mode = os.lstat(entry.path).st_mode
+            found = os.lstat(entry.path)
             listed = (entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False))
-            assert listed == (stat.S_ISDIR(mode), stat.S_ISREG(mode)), entry.path
-            assert entry.is_symlink() == stat.S_ISLNK(mode)
-            if stat.S_ISDIR(mode):
+            assert listed == (stat.S_ISDIR(found.st_mode), stat.S_ISREG(found.st_mode)), entry.path
+            assert entry.is_symlink() == stat.S_ISLNK(found.st_mode)
+            assert entry.inode() == found.st_ino
+            if stat.S_ISDIR(found.st_mode):
                 folders.append(entry.path)
 
 

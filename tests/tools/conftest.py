@@ -78,6 +78,7 @@ def machine_file(machine: Machine, path: str) -> str:
     """Return what a file says of the machine that nobody looks at."""
     node = Procfs(machine).lookup(f"/{path}", machine.root)
     assert isinstance(node, File)
+    node.require_access(machine.root, os.R_OK)
     return node.render().decode()
 
 
