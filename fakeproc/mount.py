@@ -67,8 +67,8 @@ BINDING_VARIABLE = "FAKEPROC_FUSE"
 _BINDINGS = {"mfusepy": "mfusepy", "fusepy": "fuse"}
 _ENTRY_TIMEOUT_S = 3600
 
-_ROOT_INODE = 1  # PROC_ROOT_INO
-_FIRST_INODE = 1 << 32  # above all that mean something
+_FIRST_INODE = 1 << 32
+"""Below it are numbers that mean something, as those of namespaces."""
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -96,7 +96,7 @@ class MountOptions:
 
 def _inode(path: str) -> int:
     """Return the inode number of what has none that means anything."""
-    return _ROOT_INODE if path == "/" else zlib.crc32(os.fsencode(path)) | _FIRST_INODE
+    return zlib.crc32(os.fsencode(path)) | _FIRST_INODE
 
 
 def upcall(
@@ -226,8 +226,9 @@ class Operations:
         if not isinstance(node, Directory):
             raise Refused(errno.ENOTDIR)
         names = [(".", stat.S_IFDIR), ("..", stat.S_IFDIR), *node.entries(caller)]
+        folder = path.rstrip("/")
         return [
-            (name, {"st_mode": kind, "st_ino": _inode(os.path.join(path, name))}, 0)
+            (name, {"st_mode": kind, "st_ino": _inode(f"{folder}/{name}")}, 0)
             for name, kind in names
         ]
 
