@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from fakeproc.kernel.task import State
-from tests.tools.conftest import Table, machine_file, program
+from tests.tools.conftest import Table, machine_file, machine_names, program
 
 COLLECTORS = (
     *("arp", "buddyinfo", "cpu", "diskstats", "entropy", "filefd", "filesystem", "interrupts"),
@@ -21,6 +21,7 @@ COLLECTORS = (
 )
 SINCE_4_20 = ("pressure",)
 
+_FILE_MAX = "sys/fs/file-max"
 _SUCCESS = "node_scrape_collector_success"
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
 
@@ -97,6 +98,14 @@ def test_load_and_tasks(table: Table, metrics: Metrics) -> None:
         assert metrics["node_processes_state", f'state="{letter}"'] == states.count(letter)
     threads = metrics["node_processes_threads", ""]
     assert machine.thread_count <= threads <= machine.thread_count + 1
+
+
+def test_open_files(table: Table, metrics: Metrics) -> None:
+    processes = table.machine.processes
+    opened = sum(len(machine_names(table.machine, f"{pid}/fd")) for pid in processes)
+    # With those of who asks, if it has looked for itself.
+    assert opened <= metrics["node_filefd_allocated", ""] <= opened + 3
+    assert metrics["node_filefd_maximum", ""] == int(machine_file(table.machine, _FILE_MAX))
 
 
 def test_pressure(table: Table, metrics: Metrics) -> None:

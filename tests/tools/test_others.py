@@ -39,7 +39,7 @@ def test_lsns(table: Table) -> None:
 
 def test_glances(table: Table) -> None:
     command = (
-        *("glances", "--stdout-json", "mem,memswap,processcount", "--stop-after", "1"),
+        *("glances", "--stdout-json", "mem,memswap", "--stop-after", "1"),
         *("--disable-check-update", "--disable-plugin", "cloud,ip,ports"),
     )
     found = json.loads(table.run(*command))
@@ -49,7 +49,6 @@ def test_glances(table: Table) -> None:
     assert found["memswap"]["total"] == machine.hardware.swap_pages * PAGE_BYTES
     used_pages = machine.hardware.swap_pages - machine.free_swap_entries
     assert found["memswap"]["used"] == used_pages * PAGE_BYTES
-    assert 0 <= found["processcount"]["total"] - len(machine.processes) <= 1
 
 
 # -- pstree ------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from fakeproc.kernel.kept_sysctls import KEPT, Kept
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.profile import Profile
 from fakeproc.kernel.task import Caller
+from fakeproc.kernel.task_view import descriptor_count
 from fakeproc.procfs.system.node import SystemFile, SystemRow
 
 
@@ -57,6 +58,12 @@ def _render_uuid(machine: Machine) -> bytes:
     return _uuid(os.urandom(16))
 
 
+def _render_file_nr(machine: Machine) -> bytes:
+    # Who has exited has none open; nobody counts those, so all are looked at.
+    opened = sum(descriptor_count(process.leader) for process in machine.processes.values())
+    return f"{opened}\t0\t{machine.kept_sysctls.text('fs/file-max')}\n".encode()
+
+
 def _render_last_pid(machine: Machine) -> bytes:
     return b"%d\n" % machine.last_pid
 
@@ -70,6 +77,9 @@ def _store_last_pid(machine: Machine, caller: Caller, data: bytes) -> int:
 
 ROWS: dict[str, SystemRow] = {
     **{f"sys/{name}": _row(name, kept) for name, kept in KEPT.items()},
+    "sys/fs/file-nr": SystemFile(
+        reflects="the open files of all tasks, and fs.file-max", render=_render_file_nr
+    ),
     "sys/kernel/ns_last_pid": SystemFile(
         reflects="the newest pid; the next one follows it",
         mode=0o666,
