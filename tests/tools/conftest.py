@@ -115,6 +115,8 @@ class Table:
     mounted: Mounted
     machine: Machine
     home: Path
+    load_machine: Callable[[], Machine]
+    """Makes the machine once more."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -200,7 +202,12 @@ def make_table(folder: Path, kernel: str, binding: str, *options: str) -> Table:
     # Tools count the CPUs in /sys as well.
     text = SCENARIO.read_text()
     scenario.write_text(text.replace("[machine]\n", f"[machine]\ncpus = {_host_cpus()}\n"))
-    machine = load_scenario(scenario, KernelConfig(kernel))
+
+    def load() -> Machine:
+        machine = load_scenario(scenario, KernelConfig(kernel))
+        machine.advance(AGE_S * NS_PER_S)
+        return machine
+
     (folder / "proc").mkdir()
     mounted = Mounted(
         folder / "proc",
@@ -214,8 +221,7 @@ def make_table(folder: Path, kernel: str, binding: str, *options: str) -> Table:
         *options,
     )
     (mounted / "fakeproc/clock").write_text(f"+{AGE_S}s")
-    machine.advance(AGE_S * NS_PER_S)
-    return Table(mounted, machine, folder)
+    return Table(mounted, load(), folder, load)
 
 
 @pytest.fixture(scope="session")
