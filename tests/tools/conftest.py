@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import pwd
 import shutil
@@ -74,9 +75,14 @@ def on_proc(mounted: Mounted, *command: str) -> list[str]:
     return [*private, "sh", "-c", _ON_PROC, os.fspath(mounted.path), *words]
 
 
+@functools.cache
+def _procfs(machine: Machine) -> Procfs:
+    return Procfs(machine)
+
+
 def machine_file(machine: Machine, path: str) -> str:
     """Return what a file says of the machine that nobody looks at."""
-    node = Procfs(machine).lookup(f"/{path}", machine.root)
+    node = _procfs(machine).lookup(f"/{path}", machine.root)
     assert isinstance(node, File)
     node.require_access(machine.root, os.R_OK)
     return node.render().decode()
@@ -84,14 +90,14 @@ def machine_file(machine: Machine, path: str) -> str:
 
 def machine_link(machine: Machine, path: str) -> str:
     """Return where a link leads on the machine that nobody looks at."""
-    node = Procfs(machine).lookup(f"/{path}", machine.root)
+    node = _procfs(machine).lookup(f"/{path}", machine.root)
     assert isinstance(node, Link)
     return node.target(machine.root)
 
 
 def machine_names(machine: Machine, path: str) -> list[str]:
     """Return what a directory lists on the machine that nobody looks at; ENOTDIR for a file."""
-    node = Procfs(machine).lookup(f"/{path}", machine.root)
+    node = _procfs(machine).lookup(f"/{path}", machine.root)
     if not isinstance(node, Directory):
         raise Refused(errno.ENOTDIR)
     return [name for name, _ in node.entries(machine.root)]
