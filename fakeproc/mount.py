@@ -280,8 +280,11 @@ class Operations:
 
     @upcall
     def ioctl(self, path: str, cmd: int, arg: Any, fh: int, flags: int, data: Any) -> int:
-        """Answer a request that carries no data."""
-        return self._open[fh].file.ioctl(cmd)
+        """Answer a request that carries no data; directories know of none."""
+        opened = self._open.get(fh)
+        if opened is None:
+            raise Refused(errno.ENOTTY)
+        return opened.file.ioctl(cmd)
 
     @upcall
     def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
