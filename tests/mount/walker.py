@@ -70,18 +70,25 @@ _CONTENT_OF_ITS_OWN = re.compile(r"(mem|pagemap|kmsg|kpage\w+)$")
 """Files that are not text as a whole: reading ends where it may, and with EIO where nothing is."""
 
 _WITH_EINVAL = {
+    "list": re.compile(r"/net$"),
     "open": re.compile(r"(mounts|mountinfo|mountstats)$"),
     "read": re.compile(r"(clear_refs|pagemap)$|/attr/"),
 }
-"""What gives EINVAL by itself: to open of a zombie, or to read at all or in odd pieces."""
+"""What gives EINVAL by itself: to open or list of a zombie, or to read at all or in odd pieces."""
 
 _SPARED = re.compile(r"fakeproc/(ctl|clock)$|sysrq-trigger$")
 """What only the parent writes to: the rest would be over too soon."""
 
 
+_BINDING_ROOT = re.compile(r"/timens_offsets$|/net/")
+
+
 def may_be_refused(path: str) -> bool:
-    """Say whether access may be refused: to nobody everywhere, to root where a mode binds it."""
-    return os.geteuid() != 0 or path.startswith("sys/") or path.endswith("/timens_offsets")
+    """Say whether access may be refused: to nobody everywhere, to root where it binds root too.
+
+    So do a mode of sys/, and the lists of net/, to who would write.
+    """
+    return os.geteuid() != 0 or path.startswith("sys/") or bool(_BINDING_ROOT.search(path))
 
 
 class Told(TypedDict):

@@ -51,8 +51,9 @@ class Proc:
         """Open and read."""
         node = self.node(path, caller)
         assert isinstance(node, File)
-        node.require_access(caller or self.machine.root, os.R_OK)
-        return node.render()
+        caller = caller or self.machine.root
+        node.require_access(caller, os.R_OK)
+        return node.opened(os.O_RDONLY, caller).render()
 
     def write(self, path: str, data: bytes, caller: Caller | None = None) -> int:
         node = self.node(path, caller)

@@ -85,7 +85,7 @@ def machine_file(machine: Machine, path: str) -> str:
     node = _procfs(machine).lookup(f"/{path}", machine.root)
     assert isinstance(node, File)
     node.require_access(machine.root, os.R_OK)
-    return node.render().decode()
+    return node.opened(os.O_RDONLY, machine.root).render().decode()
 
 
 def machine_link(machine: Machine, path: str) -> str:

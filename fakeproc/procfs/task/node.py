@@ -156,10 +156,10 @@ class TaskNode(File):
         machine = self._session.machine
         return self._row.render_range(machine, self._thread, self._reader, size, offset)
 
-    def require_access(self, caller: Caller, wanted: int) -> None:
-        """Refuse by the mode, and by what else the file asks of who opens it."""
-        super().require_access(caller, wanted)
+    def opened(self, flags: int, caller: Caller) -> File:
+        """Return the file; refuse by what it asks, beside its mode, of who opens it."""
         self._row.require(self._session.machine, self._thread, caller)
+        return self
 
     def store(self, caller: Caller, data: bytes) -> int:
         """Write; EINVAL where the file takes no writes, whoever opened it (seen on 6.1)."""
