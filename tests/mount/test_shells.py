@@ -240,7 +240,7 @@ def test_grep_and_find(mounted: Mounted) -> None:
         "100008/comm",
         "5",
         "task 100008 100009 100010 100011 ",
-        *("self", "thread-self"),
+        *("net", "mounts", "self", "thread-self"),
     ]
 
 
