@@ -14,7 +14,7 @@ import pytest
 from fakeproc.kernel.available import available
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
-from fakeproc.kernel.task import PAGE_BYTES, PAGE_KIB, Process, State
+from fakeproc.kernel.task import PAGE_BYTES, PAGE_KIB, MemorySizes, Process, State
 from fakeproc.kernel.task_view import shown_state
 from fakeproc.procfs.inputs import VISITOR_SIZES
 from fakeproc.procfs.task.node import user_sizes
@@ -244,26 +244,26 @@ def test_pidof(table: Table) -> None:
     assert table.try_run("pidof", "no-such-name").returncode == 1
 
 
+def _sizes(table: Table, name: str) -> MemorySizes:
+    return user_sizes(table.machine.process(table.pid(name)).leader)
+
+
 @pytest.mark.parametrize("name", ["postgres", "nightly-job", "app", "keyring"])
 def test_pmap(table: Table, name: str) -> None:
-    process = table.machine.process(table.pid(name))
-    assert process.mm is not None
-    sizes = process.mm.sizes
-    text = table.run("pmap", "-x", str(process.pid))
+    sizes = _sizes(table, name)
+    text = table.run("pmap", "-x", str(table.pid(name)))
     _, _, kib, rss, dirty = text.splitlines()[-1].split()
     assert int(kib) == sizes.total_vm_pages * PAGE_KIB + VSYSCALL_KIB
     assert int(rss) == sizes.rss_pages * PAGE_KIB
     assert 0 <= int(dirty) <= int(rss)
-    plain = table.run("pmap", str(process.pid)).splitlines()[-1]
+    plain = table.run("pmap", str(table.pid(name))).splitlines()[-1]
     assert plain.split() == ["total", f"{kib}K"]
 
 
 @pytest.mark.parametrize("name", ["postgres", "nightly-job", "app", "keyring"])
 def test_pmap_of_everything(table: Table, name: str) -> None:
-    process = table.machine.process(table.pid(name))
-    assert process.mm is not None
-    sizes = process.mm.sizes
-    lines = table.rows("pmap", "-X", str(process.pid))
+    sizes = _sizes(table, name)
+    lines = table.rows("pmap", "-X", str(table.pid(name)))
     shown = dict(zip(lines[1][5:-1], map(int, lines[-1][:-1]), strict=True))
     assert shown["Size"] == sizes.total_vm_pages * PAGE_KIB + VSYSCALL_KIB
     assert shown["Rss"] == sizes.rss_pages * PAGE_KIB
