@@ -268,7 +268,10 @@ def check_vfork(thread: Thread) -> None:
 
 
 def files(procfs: Procfs, path: str = "") -> Iterator[tuple[str, File]]:
-    """Walk the tree as root; links are left alone."""
+    """Walk the tree as root; links are left alone.
+
+    So are the hundreds of sysctls of the network, which are all kept in one way.
+    """
     root = procfs.machine.root
     directory = procfs.lookup(path, root)
     assert isinstance(directory, Directory)
@@ -278,7 +281,7 @@ def files(procfs: Procfs, path: str = "") -> Iterator[tuple[str, File]]:
     for name, kind in directory.entries(root):
         node = directory.child(name, root)
         assert stat.S_IFMT(node.attributes().mode) == kind
-        if isinstance(node, Directory):
+        if isinstance(node, Directory) and (path, name) != ("/sys", "net"):
             yield from files(procfs, f"{path}/{name}")
         elif isinstance(node, File):
             yield f"{path}/{name}", node

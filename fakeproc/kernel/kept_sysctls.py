@@ -88,6 +88,14 @@ KEPT: Mapping[str, Kept] = dict(_parse())
 """The files, by their name under /proc/sys."""
 
 
+_FIXED = {
+    "kernel/core_modes": "file\npipe\nsocket",
+    # Drawn when the first network card asks for it (netdev_rss_key_fill).
+    "net/core/netdev_rss_key": ":".join(["00"] * 52),
+}
+"""What does not go in the table: contents at boot of several lines, or very long ones."""
+
+
 class KeptSysctls:
     """The present values of one machine."""
 
@@ -128,13 +136,16 @@ class KeptSysctls:
         file = name.rpartition("/")[2]
         if file.endswith(("_watches", "_marks")):
             return str(_watches(name, ram_pages))
+        if name == "kernel/watchdog_cpumask":
+            last = self._machine.hardware.cpus - 1
+            return f"0-{last}" if last else "0"
         if name == "fs/file-max":
             return str(ram_pages * PAGE_KIB // 10)
         if file.startswith("max_") and file.endswith("_namespaces"):
             return str(self._machine.sysctls["kernel/threads-max"] // 2)
         if name in ("net/ipv4/tcp_mem", "net/ipv4/udp_mem"):
             return _protocol_memory(ram_pages // (16 if "tcp" in name else 8))
-        return KEPT[name].default
+        return _FIXED.get(name) or KEPT[name].default
 
 
 def parse(name: str, present: str, data: bytes) -> tuple[str, int]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import errno
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.task import Caller
-from fakeproc.procfs.node import Directory, Node
+from fakeproc.procfs.node import Attributes, Directory, Node
 
 
 class StaticDirectory(Directory):
@@ -18,8 +18,13 @@ class StaticDirectory(Directory):
     Of a directory in which the present kernel has nothing, it has nothing at all.
     """
 
-    def __init__(self, nodes: Mapping[str, Node]) -> None:
+    def __init__(self, nodes: Mapping[str, Node], mode: int = 0o555) -> None:
         self._nodes = nodes
+        self._mode = mode
+
+    def attributes(self) -> Attributes:
+        """Return its mode; root's."""
+        return Attributes(stat.S_IFDIR | self._mode, nlink=2)
 
     def entries(self, caller: Caller) -> Iterable[tuple[str, int]]:
         """Return the names that the present kernel has."""
@@ -38,20 +43,32 @@ class StaticDirectory(Directory):
         return any(node.is_there() for node in self._nodes.values())
 
 
-class EmptyDirectory(Directory):
+class EmptyDirectory(StaticDirectory):
     """A directory in which there is nothing."""
 
-    def entries(self, caller: Caller) -> Iterable[tuple[str, int]]:
-        """Return nothing."""
-        return ()
+    def __init__(self, mode: int = 0o555) -> None:
+        super().__init__({}, mode)
 
-    def child(self, name: str, caller: Caller) -> Node:
-        """Refuse with ENOENT."""
-        raise Refused(errno.ENOENT)
+    def is_there(self) -> bool:
+        """Say that it is there."""
+        return True
 
 
-def nest(files: Mapping[str, Node]) -> dict[str, Node]:
-    """Turn paths into directories of directories, in alphabetical order."""
+Order = Callable[[str], tuple[int, str]]
+
+
+def by_length(name: str) -> tuple[int, str]:
+    """Order names as procfs keeps its own: by length, then by their bytes."""
+    return len(name), name
+
+
+def alphabetically(name: str) -> tuple[int, str]:
+    """Order names as the tables of sysctl are kept."""
+    return 0, name
+
+
+def nest(files: Mapping[str, Node], order: Order = by_length) -> dict[str, Node]:
+    """Turn paths into directories of directories, in this order."""
     here: dict[str, Node] = {}
     below: dict[str, dict[str, Node]] = {}
     for path, node in files.items():
@@ -60,5 +77,8 @@ def nest(files: Mapping[str, Node]) -> dict[str, Node]:
             below.setdefault(head, {})[rest] = node
         else:
             here[head] = node
-    here |= {name: StaticDirectory(nest(nodes)) for name, nodes in below.items()}
-    return dict(sorted(here.items()))
+    for name, nodes in below.items():
+        # A row of its own says which mode a directory has.
+        mode = stat.S_IMODE(here[name].attributes().mode) if name in here else 0o555
+        here[name] = StaticDirectory(nest(nodes, order), mode)
+    return {name: here[name] for name in sorted(here, key=order)}

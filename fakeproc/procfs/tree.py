@@ -15,7 +15,7 @@ from fakeproc.procfs.cgroup_files import CgroupDirectory
 from fakeproc.procfs.control import CONTROL_FILES
 from fakeproc.procfs.node import Attributes, Directory, Link, Node
 from fakeproc.procfs.session import HidePid, Session
-from fakeproc.procfs.static import StaticDirectory, nest
+from fakeproc.procfs.static import StaticDirectory, alphabetically, by_length, nest
 from fakeproc.procfs.system import SYSTEM_ENTRIES
 from fakeproc.procfs.task.directory import TaskDirectory, tid_of
 from fakeproc.procfs.task.node import Of
@@ -73,13 +73,17 @@ class _Root(Directory):
 
 
 def _fixed_nodes(session: Session) -> StaticDirectory:
-    files: dict[str, Node] = {path: row.node(session, path) for path, row in SYSTEM_ENTRIES.items()}
+    rows = SYSTEM_ENTRIES.items()
+    files: dict[str, Node] = {path: row.node(session, path) for path, row in rows}
+    tables: dict[str, Node] = {
+        path: files.pop(path) for path in [*files] if path.startswith("sys/")
+    }
     for name, control in CONTROL_FILES.items():
-        files[f"{CONTROL_DIRECTORY}/{name}"] = control.node(session, control)
-    files[f"{CONTROL_DIRECTORY}/cgroup"] = CgroupDirectory(session)
-    # procfs keeps the names of its root by length, then by their bytes.
-    tree = sorted(nest(files).items(), key=lambda item: (len(item[0]), item[0]))
-    return StaticDirectory({**dict(tree), "self": _Self(), "thread-self": _ThreadSelf()})
+        tables[f"{CONTROL_DIRECTORY}/{name}"] = control.node(session, control)
+    tables[f"{CONTROL_DIRECTORY}/cgroup"] = CgroupDirectory(session)
+    tree = nest(files) | nest(tables, alphabetically)
+    tree = {name: tree[name] for name in sorted(tree, key=by_length)}
+    return StaticDirectory({**tree, "self": _Self(), "thread-self": _ThreadSelf()})
 
 
 class _Self(Link):

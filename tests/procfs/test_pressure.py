@@ -19,7 +19,7 @@ from fakeproc.procfs.node import ALWAYS_READY, Directory, File, OpenFile, open_f
 from fakeproc.procfs.pressure import NO_TRIGGER
 from fakeproc.procfs.tree import Procfs
 
-NAMES = ["cpu", "io", "memory"]
+NAMES = ["io", "cpu", "memory"]
 QUIET = "avg10=0.00 avg60=0.00 avg300=0.00 total=0"
 
 

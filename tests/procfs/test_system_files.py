@@ -16,6 +16,7 @@ from fakeproc.kernel.memory import SwapArea
 from fakeproc.kernel.profile import KernelConfig
 from fakeproc.kernel.task import State
 from fakeproc.procfs.node import Directory, File, Link, open_file
+from fakeproc.procfs.static import by_length
 from fakeproc.procfs.system.disks import ROOT_PARTITION
 from fakeproc.procfs.task.net import NET_ROWS
 from fakeproc.procfs.tree import Procfs
@@ -243,7 +244,7 @@ def test_each_task_has_the_network() -> None:
     procfs = proc_of()
     process = procfs.machine.spawn("app")
     listed = names(procfs, f"/{process.pid}/net")
-    assert listed == sorted({path.split("/")[0] for path in NET_ROWS})
+    assert listed == sorted({path.split("/")[0] for path in NET_ROWS}, key=by_length)
     assert read(procfs, f"/{process.pid}/net/dev") == read(
         procfs, f"/{process.pid}/task/100/net/dev"
     )

@@ -122,8 +122,27 @@ def render_timer_list(machine: Machine) -> bytes:
             lines += [f" clock {index}:", f"  .base:       {0:016x}", f"  .index:      {index}"]
             lines += ["  .resolution: 1 nsecs", f"  .offset:     {offset} nsecs"]
             lines.append("active timers:")
-        lines.append("")
+        lines += [f"  .{name:15}: {value}" for name, value in _tick_values(machine)]
+        lines += [f"jiffies: {_jiffies(machine)}", ""]
+    for number in range(machine.hardware.cpus):
+        lines += ["Tick Device: mode:     1", f"Per CPU device: {number}"]
+        lines += ["Clock Event Device: <NULL>", ""]
     return ("\n".join(lines) + "\n").encode()
+
+
+def _tick_values(machine: Machine) -> list[tuple[str, str]]:
+    """Return what is said of the tick of each CPU: it is on, and has not stopped yet."""
+    zero_ns = "0 nsecs"
+    return [
+        *(("expires_next", zero_ns), ("hres_active", "1"), ("nr_events", "0")),
+        *(("nr_retries", "0"), ("nr_hangs", "0"), ("max_hang_time", "0")),
+        *(("nohz", "1"), ("highres", "1"), ("last_tick", zero_ns), ("tick_stopped", "0")),
+        *(("idle_jiffies", "0"), ("idle_calls", "0"), ("idle_sleeps", "0")),
+        *(("idle_entrytime", zero_ns), ("idle_waketime", zero_ns), ("idle_exittime", zero_ns)),
+        *(("idle_sleeptime", zero_ns), ("iowait_sleeptime", zero_ns)),
+        *(("last_jiffies", f"{_jiffies(machine)}"), ("next_timer", "0")),
+        ("idle_expires", zero_ns),
+    ]
 
 
 def _jiffies(machine: Machine) -> int:

@@ -152,6 +152,7 @@ ROWS: dict[str, SystemRow] = {
     "misc": constant(_ALWAYS_THE_SAME, _MISC),
     "tty/drivers": constant(_ALWAYS_THE_SAME, _TTY_DRIVERS),
     "tty/ldiscs": constant(_ALWAYS_THE_SAME, "n_tty       0\nn_null     27\n"),
+    "tty/driver": SystemFolder(reflects="root's alone", mode=0o500),
     "tty/driver/serial": constant(
         _ALWAYS_THE_SAME,
         "serinfo:1.0 driver revision:\n"

@@ -21,7 +21,8 @@ def render_version(machine: Machine) -> bytes:
     """Return the line of /proc/version."""
     release = machine.profile.release
     host = machine.hardware.hostname
-    return f"Linux version {release} (fakeproc@{host}) {kernel_version(machine)}\n".encode()
+    built = f"(fakeproc@{host}) (no compiler)"
+    return f"Linux version {release} {built} {kernel_version(machine)}\n".encode()
 
 
 def _render_osrelease(machine: Machine) -> bytes:

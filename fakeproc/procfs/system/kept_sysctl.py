@@ -19,7 +19,10 @@ from fakeproc.procfs.system.node import SystemFile, SystemRow
 
 
 def _render(name: str, machine: Machine) -> bytes:
-    return f"{machine.kept_sysctls.text(name)}\n".encode(errors="surrogateescape")
+    text = machine.kept_sysctls.text(name)
+    if not text and name.endswith("/stable_secret"):
+        raise Refused(errno.EIO, f"sys/{name}: there is none until one is written.")
+    return f"{text}\n".encode(errors="surrogateescape")
 
 
 def _store(name: str, machine: Machine, caller: Caller, data: bytes) -> int:

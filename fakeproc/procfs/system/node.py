@@ -64,14 +64,15 @@ class SystemLink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemFolder:
-    """A row: a directory in which there is nothing."""
+    """A row: a directory in which there is nothing but what other rows put there."""
 
     reflects: str = ALWAYS_EMPTY
+    mode: int = 0o555
     there: Callable[[Profile], bool] = _always
 
     def node(self, session: Session, path: str) -> Node:
         """Return the directory."""
-        return EmptyDirectory()
+        return EmptyDirectory(self.mode)
 
 
 SystemRow = SystemFile | SystemLink | SystemFolder

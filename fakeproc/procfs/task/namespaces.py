@@ -16,7 +16,7 @@ from fakeproc.procfs.node import Attributes, Directory, File, Link, Node, Seek
 from fakeproc.procfs.session import Session
 from fakeproc.procfs.task.access import require_ptrace
 from fakeproc.procfs.task.folder import Folder
-from fakeproc.procfs.task.node import Store, TaskFile, TaskFolder, TaskLink, TaskRow
+from fakeproc.procfs.task.node import Of, Store, TaskFile, TaskFolder, TaskLink, TaskRow
 
 _FIRST_INODE = 4026531832
 _INODES = {
@@ -163,6 +163,7 @@ ROWS: dict[str, TaskRow] = {
     ),
     "timens_offsets": TaskFile(
         reflects="the clocks of the machine",
+        of=Of.PROCESS,
         mode=0o644,
         there=lambda profile: profile.namespaces == "time",
         render=render_offsets,

@@ -334,7 +334,8 @@ class _Net(StaticDirectory):
         """Return the mode of a directory, with the task's owner."""
         uid, gid = self._thread.process.owner(self._thread)
         mode = super().attributes().mode
-        return Attributes(mode, uid, gid, nlink=2 + len(_FOLDERS))
+        folders = 0 if self._thread.exiting else len(_FOLDERS)
+        return Attributes(mode, uid, gid, nlink=2 + folders)
 
     def entries(self, caller: Caller) -> Iterable[tuple[str, int]]:
         """Return the names; EINVAL of a task that has exited."""
@@ -349,7 +350,11 @@ class _Net(StaticDirectory):
         return super().child(name, caller)
 
 
-_FOLDERS = {path.split("/")[0] for path in NET_ROWS if "/" in path}
+_FOLDERS = {
+    path.split("/")[0]
+    for path, row in NET_ROWS.items()
+    if "/" in path or isinstance(row, SystemFolder)
+}
 
 
 @lru_cache(maxsize=1)
