@@ -24,7 +24,6 @@ class Group:
 
 LACKING = (
     Group(r"sys/net/(bridge|(netfilter/)?nf_conntrack.*)", "modules that nothing has loaded"),
-    Group(r"sys/fs/file-nr", "open files are not counted"),
     Group(
         r"(sys/)?fs/.*|bus/pci/<bus>|irq/<n>",
         "file systems, devices and interrupts that are not there",

@@ -66,7 +66,7 @@ ALLOWED = {
 }
 """The errnos of each operation; whether access may be refused, `may_be_refused` says."""
 
-_CONTENT_OF_ITS_OWN = re.compile(r"(mem|pagemap|kmsg|kpage\w+)$")
+_CONTENT_OF_ITS_OWN = re.compile(r"(mem|pagemap|kmsg|kpage\w+|stable_secret)$")
 """Files that are not text as a whole: reading ends where it may, and with EIO where nothing is."""
 
 _WITH_EINVAL = {
