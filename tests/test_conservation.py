@@ -151,7 +151,7 @@ class World:
 
             return schedule(due_ns, watched)
 
-        events.at = at  # type: ignore[method-assign]
+        events.at = at  # type: ignore[method-assign, assignment]
 
     def do(self, line: str) -> None:
         """Run a command, a setting or a time; what is refused is refused."""

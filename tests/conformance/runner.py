@@ -358,7 +358,8 @@ class _Run:
     # -- Steps -------------------------------------------------------------------
 
     def _directory(self, step: dict[str, Any]) -> str:
-        target, via = step["target"], step.get("via", "tgid")
+        target: str = step["target"]
+        via = step.get("via", "tgid")
         if target.startswith("pid:"):
             return target.removeprefix("pid:")
         if target == "self":
@@ -501,8 +502,9 @@ class _Run:
             return True
         tids = [self._pids.get(task, 0) for task in (name, other or "")]
         first, second = [self.world.machine.find_thread(tid) for tid in tids]
-        both = first is not None and second is not None
-        return both and first.mm is not None and first.mm is second.mm
+        if first is None or second is None or first.mm is None:
+            return False
+        return first.mm is second.mm
 
     def _step_exec(self, step: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
         self._exec(step["target"])
@@ -830,8 +832,8 @@ class _Run:
             self._differ("states", recorded, self._with_order_of_deaths(recorded, shown))
         elif "after" in expected:
             self._last |= expected["after"]
-            for name, shown in self._last.items():
-                self._differ(f"{name}'s files", shown, self._shown(name))
+            for name, files in self._last.items():
+                self._differ(f"{name}'s files", files, self._shown(name))
         self._differ("log", self._relevant(expected.get("log", [])), self._relevant(self._log()))
 
     def _panic(self) -> str | None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from fakeproc.kernel.log import DEFAULT_BYTES, KernelLog, Level
@@ -78,8 +80,13 @@ def test_a_table_given_backwards_leaves_what_printing_it_leaves(rows: int) -> No
     for row in range(rows):
         printed.printk(Level.INFO, f"row {row}", 7)
     asked: list[int] = []
-    texts = (asked.append(row) or f"row {row}" for row in reversed(range(rows)))
-    backwards.printk_backwards(Level.INFO, texts, 7)
+
+    def texts() -> Iterator[str]:
+        for row in reversed(range(rows)):
+            asked.append(row)
+            yield f"row {row}"
+
+    backwards.printk_backwards(Level.INFO, texts(), 7)
     assert backwards.render() == printed.render()
     assert len(asked) <= DEFAULT_BYTES // len("<6>[    0.000000] row 9999\n") + 1
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import pytest
@@ -100,7 +101,7 @@ def change_kernel(machine: Machine, step: Step) -> None:
     machine.set_kernel(KernelConfig(PROFILE_NAMES[step.number % len(PROFILE_NAMES)]))
 
 
-ACTIONS = {
+ACTIONS: Mapping[str, Callable[[Machine, Step], object]] = {
     "spawn": spawn,
     "clone": clone,
     "resize": resize,

@@ -477,6 +477,18 @@ def test_kept_descriptor_of_a_reaped_task(mounted: Mounted, web: Path) -> None:
         os.open(web / "oom_score_adj", os.O_RDONLY)
 
 
+@pytest.mark.parametrize("name", ["environ", "mem", "pagemap"])
+def test_kept_descriptor_that_holds_the_address_space(
+    mounted: Mounted, web: Path, name: str
+) -> None:
+    """It reads as empty once that has no task any more (seen on 6.18)."""
+    with opened(web / name) as fd:
+        mounted.control(f"exit {web.name}")
+        assert os.pread(fd, 8, 0) == b""
+        mounted.control(f"reap {web.name}")
+        assert os.pread(fd, 8, 0) == b""
+
+
 def test_pid_that_is_given_out_again_is_another_task(mounted: Mounted, web: Path) -> None:
     with opened(web / "comm") as fd:
         mounted.control(f"exit {web.name}")

@@ -11,10 +11,10 @@ import pytest
 
 from fakeproc.kernel.capability import CAP_KILL, CAP_SYS_RESOURCE
 from fakeproc.kernel.errors import Refused
-from fakeproc.kernel.machine import PAGE_BYTES, Hardware, Machine
+from fakeproc.kernel.machine import Hardware, Machine
 from fakeproc.kernel.numa import Placement, PolicyMode
 from fakeproc.kernel.profile import KernelConfig
-from fakeproc.kernel.task import Caller, Credentials, Mm, State, TaskCaller
+from fakeproc.kernel.task import PAGE_BYTES, Caller, Credentials, Mm, State, TaskCaller
 from fakeproc.procfs import ctl
 from fakeproc.procfs.node import File
 from fakeproc.procfs.tree import Procfs

@@ -350,12 +350,12 @@ def test_files_agree_about_families(todo: list[tuple[str, int]]) -> None:
                 machine.thread(int(tid))
             }
     for pid, expected in children.items():
-        told = {
+        listed = {
             int(child)
             for tid in (proc.names(f"/{pid}/task") if pid else ())
             for child in proc.read(f"/{pid}/task/{tid}/children").split()
         }
-        assert told == expected or not pid
+        assert listed == expected or not pid
 
 
 def _do(machine: Machine, what: str, thread: Thread) -> None:

@@ -73,6 +73,8 @@ class TaskFile(TaskRow):
     """What reading so many bytes at an offset gives, where the whole would be too large."""
     require: Require = anybody
     """Refuses an open(2) that the mode would let pass: by ptrace access, or ESRCH."""
+    holds_mm: bool = False
+    """Its descriptor holds the address space (proc_mem_open): it outlives the task, empty."""
 
     def node(self, session: Session, thread: Thread, caller: Caller) -> Node:
         """Return the file."""
@@ -138,8 +140,9 @@ class TaskNode(File):
         return Attributes(stat.S_IFREG | self._row.mode, uid, gid)
 
     def require_there(self) -> None:
-        """Refuse with ESRCH for a task that is gone."""
-        require_there(self._session.machine, self._thread)
+        """Refuse with ESRCH for a task that is gone, unless the descriptor outlives it."""
+        if not self._row.holds_mm:
+            require_there(self._session.machine, self._thread)
 
     def render(self) -> bytes:
         """Return the content; ESRCH for a task that is gone."""

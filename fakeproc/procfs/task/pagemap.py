@@ -123,6 +123,7 @@ ROWS: dict[str, TaskRow] = {
         render_range=render_pagemap,
         seek=Seek.SEQ,
         require=require_mm,
+        holds_mm=True,
     ),
     "mem": TaskFile(
         reflects="what is mapped: reads as zeros, takes no writes",
@@ -132,5 +133,6 @@ ROWS: dict[str, TaskRow] = {
         store=_store_mem,
         seek=Seek.SEQ,
         require=require_mm,
+        holds_mm=True,
     ),
 }

@@ -51,6 +51,10 @@ ROWS: dict[str, TaskRow] = {
     "cwd": TaskLink(reflects="the folder", target=cwd_target),
     "root": TaskLink(reflects="the root folder", target=root_target),
     "environ": TaskFile(
-        reflects="the environment", mode=0o400, render=render_environ, require=require_mm
+        reflects="the environment",
+        mode=0o400,
+        render=render_environ,
+        require=require_mm,
+        holds_mm=True,
     ),
 }
