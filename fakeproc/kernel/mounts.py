@@ -12,6 +12,8 @@ from fakeproc.kernel.task import PAGE_KIB
 if TYPE_CHECKING:
     from fakeproc.kernel.machine import Machine
 
+ROOT_PARTITION, ROOT_DEVICE = "vda1", (254, 1)
+"""Where the root file system is: beside the swap, /dev/vda2."""
 ROOT_ID = 27
 DEV_ID = 24
 _SYS_ID, _CGROUP_ID = 22, 29
@@ -45,7 +47,7 @@ def mounts_of(machine: Machine) -> Iterator[Mount]:
     run = f"rw,size={ram_kib // 10}k,mode=755"
     yield Mount(26, ROOT_ID, (0, 23), "/run", f"rw,{_NOTHING_ALLOWED}", "tmpfs", "tmpfs", run)
     root = "rw,errors=remount-ro"
-    yield Mount(ROOT_ID, 1, (8, 1), "/", "rw,relatime", "ext4", "/dev/sda1", root)
+    yield Mount(ROOT_ID, 1, ROOT_DEVICE, "/", "rw,relatime", "ext4", f"/dev/{ROOT_PARTITION}", root)
     yield Mount(28, DEV_ID, (0, 24), "/dev/shm", "rw,nosuid,nodev", "tmpfs", "tmpfs")
     yield from _cgroups(machine)
 

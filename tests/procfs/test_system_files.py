@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import CloneFlags, Hardware, Machine
 from fakeproc.kernel.memory import SwapArea
+from fakeproc.kernel.mounts import ROOT_PARTITION
 from fakeproc.kernel.profile import KernelConfig
 from fakeproc.kernel.task import State
 from fakeproc.procfs.node import Directory, File, Link, open_file
 from fakeproc.procfs.static import by_length
-from fakeproc.procfs.system.disks import ROOT_PARTITION
 from fakeproc.procfs.task.net import NET_ROWS
 from fakeproc.procfs.tree import Procfs
 
@@ -171,15 +171,20 @@ def test_the_swap_devices_are_partitions() -> None:
     memory.counters.pswpin, memory.counters.pswpout = 50, 100
     assert read(procfs, "/partitions") == (
         "major minor  #blocks  name\n\n"
-        "   8        0   67109888 sda\n"
-        "   8        1   67108864 sda1\n"
         "   8       16       2000 sdb\n"
-        " 254        0    1001024 vda\n"
+        " 254        0   68109888 vda\n"
+        " 254        1   67108864 vda1\n"
         " 254        2    1000000 vda2\n"
     )
     lines = read(procfs, "/diskstats").splitlines()
-    assert lines[4] == " 254       2 vda2 50 0 400 1 100 0 800 2 0 3 3 0 0 0 0 0 0"
-    assert lines[3] == " 254       0 vda 50 0 400 1 100 0 800 2 0 3 3 0 0 0 0 0 0"
+    assert lines[3] == " 254       2 vda2 50 0 400 1 100 0 800 2 0 3 3 0 0 0 0 0 0"
+    assert lines[1] == " 254       0 vda 50 0 400 1 100 0 800 2 0 3 3 0 0 0 0 0 0"
+
+
+def test_swap_on_the_partition_of_the_root_is_listed_once() -> None:
+    procfs = proc_of()
+    procfs.machine.memory.swap_areas[:] = [SwapArea("/dev/vda1", 250_000, -2)]
+    assert read(procfs, "/partitions").count(" vda1\n") == 1
 
 
 def test_the_root_file_system_is_on_a_partition() -> None:

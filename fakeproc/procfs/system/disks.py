@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fakeproc.kernel.machine import Machine
+from fakeproc.kernel.mounts import ROOT_DEVICE, ROOT_PARTITION
 from fakeproc.kernel.reclaim import DISK_NS
 from fakeproc.kernel.task import PAGE_BYTES, PAGE_KIB
 from fakeproc.procfs.system.node import SystemFile, SystemRow
 
-ROOT_PARTITION = "sda1"
-"""Where the root file system is, as `fakeproc.kernel.mounts` has it."""
 ROOT_KIB = 64 * 1024**2
 """The size of the root file system, of which the machine knows nothing else."""
 
@@ -68,12 +67,13 @@ def disks(machine: Machine) -> list[Disk]:
     counters = machine.memory.counters
     files = Disk(
         ROOT_PARTITION,
-        *_numbers(ROOT_PARTITION, 0),
+        *ROOT_DEVICE,
         ROOT_KIB,
         counters.workingset_refault_file,
         counters.written,
     )
-    partitions = [files, *_swap_devices(machine)]
+    swap = [device for device in _swap_devices(machine) if device.name != files.name]
+    partitions = [files, *swap]
     by_disk: dict[str, list[Disk]] = {}
     for partition in partitions:
         by_disk.setdefault(_disk_of(partition.name), []).append(partition)

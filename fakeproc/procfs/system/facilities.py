@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from fakeproc.kernel.loadavg import TICK_NS
 from fakeproc.kernel.machine import Machine
-from fakeproc.procfs.system.disks import ROOT_PARTITION
+from fakeproc.kernel.mounts import ROOT_PARTITION
 from fakeproc.procfs.system.node import (
     ALWAYS_EMPTY,
     SystemFile,

@@ -12,6 +12,7 @@ from functools import lru_cache
 from fakeproc.kernel.address_space import SHARED_MEMORY, Mapping, vsyscall
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
+from fakeproc.kernel.mounts import ROOT_DEVICE
 from fakeproc.kernel.ptrace import may_read
 from fakeproc.kernel.task import PAGE_BYTES, Caller, Thread, encode_name
 from fakeproc.procfs.node import Attributes, Directory, Link, Node, Seek
@@ -21,8 +22,7 @@ from fakeproc.procfs.task.memory import space_of
 from fakeproc.procfs.task.node import Of, TaskFile, TaskFolder, TaskRow, require_there
 
 PATH_COLUMN = 73
-_ROOT_DEVICE = "fe:01"
-"""/dev/vda1; /dev/vda2 is swap."""
+_ROOT_DEVICE = "{:02x}:{:02x}".format(*ROOT_DEVICE)
 
 
 def all_mappings(machine: Machine, thread: Thread) -> tuple[Mapping, ...]:
