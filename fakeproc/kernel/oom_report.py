@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from fakeproc.kernel import gfp, mem_info, memcg_stat
+from fakeproc.kernel import gfp, memcg_stat, show_mem
 from fakeproc.kernel.log import Level
 from fakeproc.kernel.memcg import Memcg
 from fakeproc.kernel.numa import format_list, is_eligible
@@ -44,7 +44,7 @@ def header(machine: Machine, request: OomRequest, chosen: Thread | None) -> None
     if request.memcg is not None:
         _print_memcg(machine, request.memcg, chosen.process if chosen else None)
     else:
-        for level, line in mem_info.lines(machine, request.mems_allowed):
+        for level, line in show_mem.lines(machine, request.mems_allowed):
             machine.printk(level, line)
     if machine.sysctls["vm/oom_dump_tasks"]:
         _print_tasks(machine, request)

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from fakeproc.kernel.machine import USER_MODE_LINUX, Build, Hardware, Machine, sizes_for
-from fakeproc.kernel.mem_info import lines
 from fakeproc.kernel.memcg import Memcg
 from fakeproc.kernel.oom import OomRequest
 from fakeproc.kernel.profile import PROFILE_NAMES, KernelConfig
+from fakeproc.kernel.show_mem import lines
 from fakeproc.kernel.task import Credentials
 from fakeproc.kernel.zones import MAX_ORDER, zones
 
