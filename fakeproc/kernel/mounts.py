@@ -52,6 +52,13 @@ def mounts_of(machine: Machine) -> Iterator[Mount]:
     yield from _cgroups(machine)
 
 
+def hierarchies(machine: Machine) -> dict[str, int]:
+    """Return the controllers that have a hierarchy of version 1, and its number."""
+    if machine.build.cgroup_version == 2:
+        return {}
+    return {"memory": 1, "cpuset": 2} if machine.build.cpusets else {"memory": 1}
+
+
 def _cgroups(machine: Machine) -> Iterator[Mount]:
     folder, options = "/sys/fs/cgroup", f"rw,{_NOTHING_ALLOWED}"
     if machine.build.cgroup_version == 2:
@@ -61,8 +68,7 @@ def _cgroups(machine: Machine) -> Iterator[Mount]:
     yield Mount(_CGROUP_ID, _SYS_ID, (0, 25), folder, ro, "tmpfs", "tmpfs", "ro,mode=755")
     unified = f"{folder}/unified"
     yield Mount(30, _CGROUP_ID, (0, 26), unified, options, "cgroup2", "cgroup2")
-    controllers = ("memory", "cpuset") if machine.build.cpusets else ("memory",)
-    for number, name in enumerate(controllers, 1):
+    for name, number in hierarchies(machine).items():
         device, point = (0, 26 + number), f"{folder}/{name}"
         above, super_options = _CGROUP_ID, f"rw,{name}"
         yield Mount(30 + number, above, device, point, options, "cgroup", "cgroup", super_options)

@@ -117,7 +117,7 @@ def test_a_memcg_is_out_of_memory_by_itself(procfs: Procfs) -> None:
     write(procfs, "/fakeproc/oom_trigger", "memcg=/web pid=100006")
     assert verdict(procfs)["victim"] == "100006 (nginx)"
     assert verdict(procfs)["constraint"] == "CONSTRAINT_MEMCG"
-    assert read(procfs, "/100006/cgroup") == "0::/web\n"
+    assert "\n1:memory:/web\n" in read(procfs, "/100006/cgroup")
     assert "Task in /web killed as a result of limit of /web" in read(procfs, "/fakeproc/kmsg")
 
 

@@ -230,7 +230,7 @@ def test_the_controllers_are_counted_with_their_groups() -> None:
         line.split("\t")[0]: line.split("\t")[1:]
         for line in read(procfs, "/cgroups").splitlines()[1:]
     }
-    assert controllers["memory"] == ["5", "1", "1"]
+    assert controllers["memory"] == ["1", "1", "1"]
     assert controllers["pids"] == ["12", "1", "1"]
 
 

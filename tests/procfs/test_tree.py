@@ -474,8 +474,10 @@ def test_a_name_ends_at_the_first_nul(proc: Proc) -> None:
 
 def test_cmdline_and_cgroup(proc: Proc) -> None:
     assert proc.read("/100/cmdline") == "web\0-d\0"
-    assert proc.read("/100/cgroup") == "0::/\n"
+    assert proc.read("/100/cgroup") == "2:cpuset:/\n1:memory:/\n0::/\n"
     proc.machine.join_memcg(proc.web, proc.machine.make_memcg("/a/b"))
+    assert proc.read("/100/cgroup") == "2:cpuset:/\n1:memory:/a/b\n0::/a/b\n"
+    proc.machine.build = dataclasses.replace(proc.machine.build, cgroup_version=2)
     assert proc.read("/100/cgroup") == "0::/a/b\n"
     assert proc.read("/2/cmdline") == ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from fakeproc.kernel.loadavg import TICK_NS
 from fakeproc.kernel.machine import Machine
-from fakeproc.kernel.mounts import ROOT_PARTITION
+from fakeproc.kernel.mounts import ROOT_PARTITION, hierarchies
 from fakeproc.procfs.system.node import (
     ALWAYS_EMPTY,
     SystemFile,
@@ -50,7 +50,7 @@ _CONTROLLERS = (
     *("cpuset", "cpu", "cpuacct", "blkio", "memory", "devices", "freezer", "net_cls"),
     *("perf_event", "net_prio", "hugetlb", "pids"),
 )
-"""In the order of cgroup_subsys.h; version 1 numbers the hierarchies as they are mounted."""
+"""In the order of cgroup_subsys.h."""
 
 _CRYPTO = """\
 name         : crc32c
@@ -81,10 +81,11 @@ def render_cmdline(machine: Machine) -> bytes:
 def render_cgroups(machine: Machine) -> bytes:
     """Return the controllers, with the number of groups of the one that the machine has."""
     groups = len(list(machine.root_memcg.subtree()))
+    numbers = hierarchies(machine)
     lines = ["#subsys_name\thierarchy\tnum_cgroups\tenabled"]
-    for number, name in enumerate(_CONTROLLERS, start=1):
-        hierarchy = number if machine.build.cgroup_version == 1 else 0
-        lines.append(f"{name}\t{hierarchy}\t{groups if name == 'memory' else 1}\t1")
+    for name in _CONTROLLERS:
+        count = groups if name == "memory" else 1
+        lines.append(f"{name}\t{numbers.get(name, 0)}\t{count}\t1")
     return ("\n".join(lines) + "\n").encode()
 
 

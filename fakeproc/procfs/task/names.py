@@ -7,6 +7,7 @@ import errno
 
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
+from fakeproc.kernel.mounts import hierarchies
 from fakeproc.kernel.task import Caller, Thread, encode_name
 from fakeproc.procfs.node import Seek
 from fakeproc.procfs.task.node import TaskFile, TaskRow, require_there
@@ -35,8 +36,14 @@ def render_cmdline(machine: Machine, thread: Thread) -> bytes:
 
 
 def render_cgroup(machine: Machine, thread: Thread) -> bytes:
-    """Return the path in the one (version 2) hierarchy."""
-    return encode_name(f"0::{thread.process.memcg.path}\n")
+    """Return the path in each hierarchy, the newest first (proc_cgroup_show).
+
+    Beside version 1 the same groups are in the hierarchy of version 2, as systemd has them.
+    """
+    group = thread.process.memcg.path
+    paths = {"memory": group, "cpuset": thread.placement.cpuset}
+    lines = [f"{number}:{name}:{paths[name]}\n" for name, number in hierarchies(machine).items()]
+    return encode_name("".join(reversed(lines)) + f"0::{group}\n")
 
 
 ROWS: dict[str, TaskRow] = {
@@ -49,7 +56,7 @@ ROWS: dict[str, TaskRow] = {
     ),
     "cmdline": TaskFile(reflects="the arguments", render=render_cmdline),
     "cgroup": TaskFile(
-        reflects="the memory cgroup",
+        reflects="the memory cgroup and the cpuset",
         render=render_cgroup,
         seek=Seek.SEQ,
     ),
