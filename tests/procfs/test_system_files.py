@@ -231,7 +231,8 @@ def test_the_controllers_are_counted_with_their_groups() -> None:
         for line in read(procfs, "/cgroups").splitlines()[1:]
     }
     assert controllers["memory"] == ["1", "1", "1"]
-    assert controllers["pids"] == ["12", "1", "1"]
+    assert controllers["pids"] == ["0", "1", "1"]
+    assert read(procfs, "/1/cgroup").splitlines()[-2:] == ["1:memory:/", "0::/"]
 
 
 # -- The network -------------------------------------------------------------------
