@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fakeproc.kernel.errors import Refused
+from fakeproc.kernel.fields import ALWAYS
 from fakeproc.kernel.kept_sysctl_table import TABLE
 from fakeproc.kernel.profile import Version
-from fakeproc.kernel.sysctl import Sysctl, parse_number
+from fakeproc.kernel.sysctl import Sysctl, first_line, parse_numbers
 from fakeproc.kernel.task import PAGE_BYTES, PAGE_KIB
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _RANGES = {
     "uint": (0, 2**32 - 1),
     "ulong": (0, 2**64 - 1),
 }
-_ALWAYS: Version = (0, 0)
+_NUMBERS = re.compile(r"[-\d ]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +51,17 @@ def _kept(default: str, accepts: str, notes: str) -> Kept:
     kind, _, argument = accepts.partition(" ")
     found = dict(note.split(" ") for note in notes.split(", ") if note)
     mode = 0o444 if kind == "ro" else int(found.get("mode", "644"), 8)
-    major, minor = found["since"].split(".") if "since" in found else _ALWAYS
+    major, minor = found["since"].split(".") if "since" in found else ALWAYS
     since = (int(major), int(minor))
-    default = "" if default == "-" else default.replace(" ", "\t") if kind != "ro" else default
+    default = "" if default == "-" else default
+    if _NUMBERS.fullmatch(default):
+        default = default.replace(" ", "\t")
     if kind == "text":
-        return Kept(default.replace("\t", " "), mode, since, most_bytes=int(argument))
+        return Kept(default, mode, since, most_bytes=int(argument))
     if kind == "choice":
         return Kept(default, mode, since, words=tuple(argument.split(",")))
     if kind == "ro":
-        numbers = re.fullmatch(r"[-\d ]+", default) is not None
-        return Kept(default.replace(" ", "\t") if numbers else default, mode, since)
+        return Kept(default, mode, since)
     low, high = _RANGES.get(kind) or map(int, kind.split(".."))
     return Kept(default, mode, since, Sysctl(0, low, high))
 
@@ -152,28 +154,14 @@ def parse(name: str, present: str, data: bytes) -> tuple[str, int]:
     """Return what a write makes of what the file holds, and the bytes that it takes."""
     row = KEPT[name]
     if row.range is not None:
-        return _numbers(name, row.range, present.split(), data)
-    text = _line(data)
+        values, taken = parse_numbers(name, map(int, present.split()), data, row.range)
+        return "\t".join(map(str, values)), taken
+    text = first_line(data).decode(errors="surrogateescape")
     text = text[: row.most_bytes - 1] if row.most_bytes else text.strip()
     if row.words and text not in row.words:
         number = errno.ENOENT if name.startswith("net/") else errno.EINVAL
         raise Refused(number, f"sys/{name}: {text[:40]!r}: accepted are {', '.join(row.words)}.")
     return text, len(data)
-
-
-def _numbers(name: str, accepted: Sysctl, values: list[str], data: bytes) -> tuple[str, int]:
-    taken = 0
-    for place in range(len(values)):
-        if taken and not data[taken:].strip(b" \t\n\0"):
-            break
-        number, length = parse_number(name, data[taken:], accepted)
-        values[place] = str(number)
-        taken += length
-    return "\t".join(values), taken
-
-
-def _line(data: bytes) -> str:
-    return re.split(rb"[\n\0]", data, maxsplit=1)[0].decode(errors="surrogateescape")
 
 
 # What one watch takes on x86-64, in bytes.

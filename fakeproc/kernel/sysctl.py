@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fakeproc.kernel.errors import Refused
@@ -20,6 +20,7 @@ _NUMBER = re.compile(
     rb"[ \t\n]*((-?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*))([ \t\n]*)(.*)", re.DOTALL
 )
 _LONGEST = 21
+_LINE_END = re.compile(rb"[\n\0]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,17 +128,8 @@ class SysctlTable:
 
     def _store_lowmem_reserve_ratio(self, data: bytes) -> int:
         """Take up to as many numbers as there are zones; below 1: its zone keeps nothing."""
-        ratios = list(self.lowmem_reserve_ratio)
-        taken = 0
-        for place in range(len(ratios)):
-            if not data[taken:].strip():
-                break
-            ratio, length = parse_number(VECTOR, data[taken:], Sysctl(0))
-            ratios[place] = max(ratio, 0)
-            taken += length
-        if not taken:
-            raise Refused(errno.EINVAL, "sys/vm/lowmem_reserve_ratio: accepted are integers.")
-        self.lowmem_reserve_ratio = tuple(ratios)
+        ratios, taken = parse_numbers(VECTOR, self.lowmem_reserve_ratio, data, Sysctl(0))
+        self.lowmem_reserve_ratio = tuple(max(ratio, 0) for ratio in ratios)
         return taken
 
 
@@ -157,6 +149,28 @@ def parse_number(name: str, data: bytes, sysctl: Sysctl) -> tuple[int, int]:
             f"sys/{name}: {data[:40]!r}: accepted are {sysctl.low} to {sysctl.high}.",
         )
     return value, match.end(4)
+
+
+def parse_numbers(
+    name: str, present: Iterable[int], data: bytes, sysctl: Sysctl
+) -> tuple[list[int], int]:
+    """Return what a write makes of several integers, and how many bytes it takes.
+
+    Those that are given replace the first ones; what is behind the last is left (proc_dointvec).
+    """
+    values = list(present)
+    taken = 0
+    for place in range(len(values)):
+        if taken and not data[taken:].strip():
+            break
+        values[place], length = parse_number(name, data[taken:], sysctl)
+        taken += length
+    return values, taken
+
+
+def first_line(data: bytes) -> bytes:
+    """Return what a write leaves in a text: all before the first newline or NUL (proc_dostring)."""
+    return _LINE_END.split(data, maxsplit=1)[0]
 
 
 def _to_int(match: re.Match[bytes]) -> int | None:

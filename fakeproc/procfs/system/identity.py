@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import re
-
 from fakeproc.kernel.machine import Machine
+from fakeproc.kernel.sysctl import first_line
 from fakeproc.kernel.task import Caller
 from fakeproc.procfs.system.node import SystemFile, SystemRow
 
@@ -35,7 +34,7 @@ def _render_kernel_version(machine: Machine) -> bytes:
 
 def _store_hostname(machine: Machine, caller: Caller, data: bytes) -> int:
     # proc_do_uts_string: up to 64 bytes of the first line.
-    name = re.split(rb"[\n\0]", data, maxsplit=1)[0][:_LONGEST_HOSTNAME]
+    name = first_line(data)[:_LONGEST_HOSTNAME]
     machine.set_hostname(name.decode(errors="replace"))
     return len(data)
 

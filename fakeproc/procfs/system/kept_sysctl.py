@@ -16,6 +16,7 @@ from fakeproc.kernel.profile import Profile
 from fakeproc.kernel.task import Caller
 from fakeproc.kernel.task_view import descriptor_count
 from fakeproc.procfs.system.node import SystemFile, SystemRow
+from fakeproc.procfs.system.sysctl import store_sysctl
 
 
 def _render(name: str, machine: Machine) -> bytes:
@@ -23,10 +24,6 @@ def _render(name: str, machine: Machine) -> bytes:
     if not text and name.endswith("/stable_secret"):
         raise Refused(errno.EIO, f"sys/{name}: there is none until one is written.")
     return f"{text}\n".encode(errors="surrogateescape")
-
-
-def _store(name: str, machine: Machine, caller: Caller, data: bytes) -> int:
-    return machine.store_sysctl(name, data)
 
 
 def _row(name: str, kept: Kept) -> SystemFile:
@@ -37,7 +34,7 @@ def _row(name: str, kept: Kept) -> SystemFile:
         reflects="nothing: keeps what is written",
         mode=kept.mode,
         render=partial(_render, name),
-        store=partial(_store, name) if kept.mode & 0o222 else None,
+        store=partial(store_sysctl, name) if kept.mode & 0o222 else None,
         there=there,
     )
 
@@ -53,7 +50,7 @@ def _uuid(number: bytes) -> bytes:
 
 
 def _render_boot_id(machine: Machine) -> bytes:
-    boot = f"{machine.hardware.boot_time_s} {machine.hardware.hostname}"
+    boot = f"{machine.hardware.boot_time_s} {machine.hardware.ram_pages}"
     return _uuid(hashlib.sha256(boot.encode()).digest()[:16])
 
 

@@ -17,7 +17,8 @@ def _render_sysctl(name: str, machine: Machine) -> bytes:
     return b"%d\n" % machine.sysctls[name]
 
 
-def _store_sysctl(name: str, machine: Machine, caller: Caller, data: bytes) -> int:
+def store_sysctl(name: str, machine: Machine, caller: Caller, data: bytes) -> int:
+    """Write to the file of this name under /proc/sys."""
     return machine.store_sysctl(name, data)
 
 
@@ -30,7 +31,7 @@ def _row(name: str, sysctl: Sysctl) -> SystemFile:
         reflects="a sysctl",
         mode=0o644,
         render=partial(_render_sysctl, name),
-        store=partial(_store_sysctl, name),
+        store=partial(store_sysctl, name),
         there=partial(_is_there, sysctl),
     )
 
@@ -78,7 +79,7 @@ ROWS: dict[str, SystemRow] = {
         reflects="what each zone keeps from allocations that could go higher",
         mode=0o644,
         render=_render_lowmem_reserve_ratio,
-        store=partial(_store_sysctl, VECTOR),
+        store=partial(store_sysctl, VECTOR),
     ),
     "sys/vm/compact_memory": _command(_store_compact_memory, "nothing: there is no compaction"),
     "sys/vm/drop_caches": _command(_store_drop_caches, "drops page cache (1), slab (2) or both"),
