@@ -10,18 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import IntEnum
 
 from fakeproc.kernel.loadavg import TICK_NS
 from fakeproc.kernel.task import Process, Thread
 
 
-class Mode(Enum):
-    """What a task that runs does at the moment."""
+class Mode(IntEnum):
+    """What a task that runs does at the moment: a number, as each stall counts by it."""
 
-    USER = "its own code"
-    SYSTEM = "in the kernel: it reclaims memory"
-    DISK_WAIT = "off the CPU until the disk has answered"
+    USER = 0
+    """Its own code."""
+    SYSTEM = 1
+    """In the kernel it reclaims memory."""
+    DISK_WAIT = 2
+    """It is off the CPU until the disk has answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,8 @@ class CpuAccounting:
         self._share_ns = 0
         """The CPU time of a task that has been on a CPU, or in the queue for one, since boot."""
         self._running: dict[Thread, Mode] = {}
-        self._count = dict.fromkeys(Mode, 0)
+        self._count = [0] * len(Mode)
+        """How many of those that run are in each mode."""
         self._accounts: dict[Thread, _Account] = {}
         self._exited: dict[Process, Times] = {}
         """Of the threads of a group that are gone."""
