@@ -21,7 +21,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from ctypes.util import find_library
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
@@ -89,6 +89,9 @@ class MountOptions:
     """Time stands still until a write to fakeproc/clock moves it."""
     clock_speed: Fraction = clock.REAL_SPEED
     """Otherwise: how many seconds pass in one of the host's."""
+    only_root_mapped: bool = False
+    """Whether the user namespace of the mount has no user but root: all files belong to root,
+    as nobody could write to those of others; directories keep their owners."""
 
 
 # -- Upcalls -----------------------------------------------------------------------
@@ -114,8 +117,7 @@ def upcall(
             try:
                 self.begin()
                 result = method(self, *args, **kwargs)
-                if self.waiting is not None:
-                    self.waiting.wake()
+                self.finish()
                 return result
             except Refused:
                 raise
@@ -140,14 +142,19 @@ class Operations:
         recorder: Recorder,
         context: Callable[[], tuple[int, int, int]],
         on_ready: Callable[[], None],
+        *,
+        only_root_mapped: bool = False,
     ) -> None:
         self.procfs = procfs
+        self._only_root_mapped = only_root_mapped
         self._callers = callers
         self._recorder = recorder
         self._context = context
         self._on_ready = on_ready
         self.serial = threading.Lock()
         """Held by each upcall: the timer of `Waiting` is the one thread besides libfuse's."""
+        self.keep_up: Callable[[], object] = lambda: None
+        """Called after each change: whoever keeps something in step with the machine."""
         self.waiting: Waiting | None = None
         """Who waits in poll(2); None where libfuse has no way to wake them."""
         self._open: dict[int, OpenFile] = {}
@@ -164,6 +171,22 @@ class Operations:
         self._callers.bury()
         self._recorder.note_time(now_ns)
 
+    def finish(self) -> None:
+        """Pass on what has come of the upcall, before it is answered."""
+        self.keep_up()
+        if self.waiting is not None:
+            self.waiting.wake()
+
+    @contextlib.contextmanager
+    def between_upcalls(self) -> Iterator[None]:
+        """Hold the machine as an upcall does; for the other threads of a server."""
+        with self.serial:
+            self.begin()
+            try:
+                yield
+            finally:
+                self.finish()
+
     def enable_poll(self, libfuse: Any) -> None:
         """Let who waits in poll(2) be woken by way of this library."""
         self.waiting = Waiting(libfuse, self.serial, self.tick)
@@ -178,6 +201,8 @@ class Operations:
     def _stat(self, path: str, attributes: Attributes) -> dict[str, int]:
         machine = self.procfs.machine
         now_ns = machine.hardware.boot_time_s * 1_000_000_000 + machine.now_ns
+        if self._only_root_mapped and not stat.S_ISDIR(attributes.mode):
+            attributes = replace(attributes, uid=0, gid=0)
         return {
             "st_ino": attributes.inode or _inode(path),
             "st_mode": attributes.mode,
@@ -462,8 +487,11 @@ def serve(
     *,
     journal: Journal | None = None,
     on_ready: Callable[[], None] = lambda: None,
+    attach: Callable[[Operations, Callers], object] = lambda operations, callers: None,
 ) -> None:
     """Mount and answer upcalls until the mount is gone; `on_ready` is called when it is up.
+
+    `attach` is handed what serves the mount before it is made.
 
     A machine from a journal goes on as that says; its inputs are recorded there.
     """
@@ -487,7 +515,15 @@ def serve(
         was_up.set()
         on_ready()
 
-    operations = kind(procfs, callers, recorder, binding.fuse_get_context, tell_ready)
+    operations = kind(
+        procfs,
+        callers,
+        recorder,
+        binding.fuse_get_context,
+        tell_ready,
+        only_root_mapped=options.only_root_mapped,
+    )
+    attach(operations, callers)
     libfuse2 = not is_mfusepy or binding.fuse_version_major == 2
     if not libfuse2:
         operations.enable_poll(binding._libfuse)

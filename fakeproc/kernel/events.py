@@ -43,6 +43,12 @@ class EventQueue:
         """Return what is still going to happen, in order."""
         return sorted(event for event in self._heap if not event.cancelled)
 
+    def next_due_ns(self) -> int | None:
+        """Return when the next one falls due, or None."""
+        while self._heap and self._heap[0].cancelled:
+            heapq.heappop(self._heap)
+        return self._heap[0].due_ns if self._heap else None
+
     def pop(self, until_ns: int) -> Event | None:
         """Take out the next event that is due by this time, or return None."""
         while self._heap and (self._heap[0].due_ns <= until_ns or self._heap[0].cancelled):

@@ -60,6 +60,7 @@ from fakeproc.kernel.task import (
     encode_name,
     truncate_comm,
 )
+from fakeproc.kernel.turns import Turn, Turns
 
 # Whoever makes processes looks for these two here.
 from fakeproc.kernel.task import default_sizes as default_sizes
@@ -193,6 +194,10 @@ class Machine:
         """Who is to be chosen first of all (oom_flag_origin)."""
         self.processes: dict[int, Process] = {}
         """Thread groups by pid, in order of creation; a zombie stays until it is reaped."""
+        self.turns = Turns()
+        self.parents_wait = False
+        """Whether who dies is waited for by its parent at once, as by most programs; otherwise
+        it stays a zombie until somebody lets it be reaped."""
         self.root_memcg = Memcg(everybody=self.processes, stalls=self.pressure)
         self.used = MemorySizes()
         """The sum over all address spaces; `_charge` keeps it."""
@@ -791,6 +796,7 @@ class Machine:
             raise Refused(errno.EAGAIN, f"{process.pid}: still has a living thread.")
         process.reaped = True
         del self.processes[process.pid]
+        self.turns.note(Turn.REAPED, process)
         process.memcg.detach(process)
         parent = process.real_parent.process if process.real_parent else None
         waited = parent is not None and not parent.ignores_sigchld
@@ -886,6 +892,7 @@ class Machine:
             real_parent.process.add_child(process)
             process.session = real_parent.process.session
             process.pgrp = real_parent.process.pgrp
+        self.turns.note(Turn.BORN, process)
         return process
 
     def _next_number(self) -> int:
@@ -1063,9 +1070,14 @@ class Machine:
             self.set_oom_origin(process, False)
             self.living.forget(process)
             self.stalls.forget(process)
+            self.turns.note(Turn.DIED, process)
         parent = process.real_parent
-        if survivor is None and parent is not None and parent.process.ignores_sigchld:
+        if survivor is None and parent is not None and self._is_waited_for(parent.process):
             self.reap(process)
+
+    def _is_waited_for(self, parent: Process) -> bool:
+        """Say whether no zombies are left to this parent."""
+        return parent.ignores_sigchld or self.parents_wait
 
     def _stop_waiting(self, thread: Thread) -> None:
         """Leave a vfork child on its own: its creator was killed while it waited."""
@@ -1080,6 +1092,8 @@ class Machine:
                 continue
             new_parent = survivor or self.init.leader
             self.reparent(child, new_parent)
+            if child.is_zombie and self.parents_wait:
+                self.reap(child)
 
     def _deliver(self, process: Process, number: int) -> bool:
         if number in _IGNORED or self.living.ignores(process, number):

@@ -64,6 +64,11 @@ class Session:
         """Gives a task of the host that looks for itself by this tid one of the machine."""
         self.adopted: dict[Process, int] = {}
         """Processes of the machine that stand for one of the host, and its pid there."""
+        self.sandboxed = False
+        """Whether real processes (the adopted ones) live in a namespace with the simulated ones."""
+        self.real_procfs = ""
+        """Where their real /proc is, as a link from the root of this one leads to it; nothing: in
+        its place, with simulated files bound over it."""
         self.journal: Callable[[], str] = lambda: ""
         """Returns the lines of the journal since it was mounted; nothing without one."""
 

@@ -10,17 +10,21 @@ from collections.abc import Iterable
 
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
-from fakeproc.kernel.task import Caller
+from fakeproc.kernel.task import Caller, Process
 from fakeproc.procfs.cgroup_files import CgroupDirectory
 from fakeproc.procfs.control import CONTROL_FILES
 from fakeproc.procfs.node import Attributes, Directory, Link, Node
 from fakeproc.procfs.session import HidePid, Session
-from fakeproc.procfs.static import StaticDirectory, alphabetically, by_length, nest
+from fakeproc.procfs.static import EmptyDirectory, StaticDirectory, alphabetically, by_length, nest
 from fakeproc.procfs.system import SYSTEM_ENTRIES
 from fakeproc.procfs.task.directory import TaskDirectory, tid_of
 from fakeproc.procfs.task.node import Of
 
 CONTROL_DIRECTORY = "fakeproc"
+GUESTS = f"{CONTROL_DIRECTORY}/guests"
+"""Where the simulated files of real processes are in a sandbox, by pid."""
+REAL_PROCFS = f"{CONTROL_DIRECTORY}/real"
+"""Where a sandbox may have the real /proc of its namespace mounted."""
 
 
 class Procfs(Session):
@@ -60,7 +64,7 @@ class _Root(Directory):
         yield from self._fixed.entries(caller)
         for pid, process in sorted(self._session.machine.processes.items()):
             if not self._session.hides(process.leader, caller, HidePid.INVISIBLE):
-                yield str(pid), stat.S_IFDIR
+                yield str(pid), stat.S_IFLNK if self._is_elsewhere(process) else stat.S_IFDIR
 
     def child(self, name: str, caller: Caller) -> Node:
         tid = tid_of(name)
@@ -69,7 +73,53 @@ class _Root(Directory):
         thread = self._session.find_thread(tid, caller)
         if thread is None or self._session.hides(thread, caller, HidePid.INVISIBLE):
             raise Refused(errno.ENOENT)
+        if self._is_elsewhere(thread.process):
+            return _RealProcess(f"{self._session.real_procfs}/{name}")
         return TaskDirectory(self._session, thread, Of.PROCESS)
+
+    def _is_elsewhere(self, process: Process) -> bool:
+        """Say whether a process is a real one, whose real directory is to be seen."""
+        return bool(self._session.real_procfs) and process in self._session.adopted
+
+
+class _Guests(Directory):
+    """The simulated directories of the real processes in a sandbox."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def is_there(self) -> bool:
+        return self._session.sandboxed
+
+    def entries(self, caller: Caller) -> Iterable[tuple[str, int]]:
+        return [(str(process.pid), stat.S_IFDIR) for process in self._session.adopted]
+
+    def child(self, name: str, caller: Caller) -> Node:
+        process = self._session.machine.processes.get(tid_of(name) or 0)
+        if process is None or process not in self._session.adopted:
+            raise Refused(errno.ENOENT)
+        return TaskDirectory(self._session, process.leader, Of.PROCESS)
+
+
+class _RealProcfs(EmptyDirectory):
+    """An empty directory to mount the real /proc on."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+
+    def is_there(self) -> bool:
+        return self._session.sandboxed
+
+
+class _RealProcess(Link):
+    """What a real process has in the root where the real /proc is elsewhere."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+
+    def target(self, caller: Caller) -> str:
+        return self._target
 
 
 def _fixed_nodes(session: Session) -> StaticDirectory:
@@ -81,6 +131,8 @@ def _fixed_nodes(session: Session) -> StaticDirectory:
     for name, control in CONTROL_FILES.items():
         tables[f"{CONTROL_DIRECTORY}/{name}"] = control.node(session, control)
     tables[f"{CONTROL_DIRECTORY}/cgroup"] = CgroupDirectory(session)
+    tables[GUESTS] = _Guests(session)
+    tables[REAL_PROCFS] = _RealProcfs(session)
     tree = nest(files) | nest(tables, alphabetically)
     tree = {name: tree[name] for name in sorted(tree, key=by_length)}
     return StaticDirectory({**tree, "self": _Self(), "thread-self": _ThreadSelf()})
