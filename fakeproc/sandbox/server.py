@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: MIT
+"""The server of a sandbox: it has the machine, serves its files, and runs commands inside.
+
+It is forked by whoever makes the sandbox (`fakeproc.sandbox.Sandbox`), and stays outside of the pid
+namespace, where /proc is the host's.  Its main thread answers FUSE; the thread `Server._run` makes
+the sandbox and then listens to the owner and to the supervisor, and lets time go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import threading
+import traceback
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from fakeproc.callers import HOST_PROC, Callers
+from fakeproc.kernel.errors import Refused
+from fakeproc.mount import MountError, MountOptions, Operations, serve
+from fakeproc.procfs.clock import REAL_SPEED
+from fakeproc.procfs.node import File, open_file
+from fakeproc.procfs.tree import Procfs
+from fakeproc.sandbox import namespaces
+from fakeproc.sandbox.binder import Binder, start_binder
+from fakeproc.sandbox.channel import Channel, Closed, Message, sealed_data, take_data
+from fakeproc.sandbox.lacking import Lacking
+from fakeproc.sandbox.stand_ins import StandIns, Supervisor
+from fakeproc.sandbox.view import FUSE_MOUNTPOINT, View, ViewKind
+
+log = logging.getLogger(__name__)
+
+_TERMINAL_SIGNALS = {
+    *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT),
+    *(signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU),
+}
+"""What is meant for the command, or for its owner who passes it on."""
+
+_SHORTEST_TICK_S = 0.005
+_LONGEST_TICK_S = 0.25
+
+NS_PER_S = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxOptions:
+    """How a sandbox is made."""
+
+    clock_speed: Fraction = REAL_SPEED
+    manual_clock: bool = False
+    view: ViewKind = ViewKind.BIND
+    intercept: bool = False
+    """Whether sysinfo(2), statfs(2) and syslog(2) are answered by the machine as well."""
+    duration_ns: int | None = None
+    """How long it lasts, in the machine's time; None: until its owner ends it."""
+
+
+class Server:
+    """The whole of it, in the child of a fork."""
+
+    def __init__(self, procfs: Procfs, options: SandboxOptions, owner: Channel) -> None:
+        self.procfs = procfs
+        self._options = options
+        self._owner = owner
+        self._owner_pid = os.getppid()
+        self._up = threading.Event()
+        self._operations: Operations
+        self._supervisor: Supervisor
+        self._binder: Binder
+        self._stand_ins: StandIns
+        self._view = View.of(options.view, len(procfs.machine.processes))
+        self._began_ns = procfs.machine.now_ns
+        self._is_over = False
+        procfs.sandboxed = True
+        procfs.real_procfs = self._view.real_procfs
+
+    # -- Making it -------------------------------------------------------------------
+
+    def run(self, others: list[Channel]) -> None:
+        """Make the sandbox and serve it until the owner is gone; never returns."""
+        status = 1
+        try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL_SIGNALS)
+            namespaces.new_namespaces()
+            answer, _ = self._owner.ask({"unshared": True})
+            namespaces.keep_mounts_private()
+            self._binder = start_binder([self._owner, *others])
+            thread = threading.Thread(target=self._run, name="sandbox", daemon=True)
+            thread.start()
+            self._serve(only_root_mapped=answer["only_root_mapped"])
+            status = 0
+        except (Lacking, MountError) as error:
+            self._tell_failure(error)
+        except Closed:
+            pass
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+
+    def _serve(self, *, only_root_mapped: bool) -> None:
+        options = MountOptions(
+            allow_other=True,
+            manual_clock=self._options.manual_clock,
+            clock_speed=self._options.clock_speed,
+            only_root_mapped=only_root_mapped,
+        )
+        serve(
+            self.procfs,
+            Path(FUSE_MOUNTPOINT),
+            options,
+            on_ready=self._up.set,
+            attach=self._attach,
+        )
+
+    def _attach(self, operations: Operations, callers: Callers) -> None:
+        self._operations = operations
+
+    def _run(self) -> None:
+        """Make the sandbox, then listen until it is over; ends the server."""
+        status = 1
+        try:
+            self._up.wait()
+            self._set_up()
+            self._owner.send({"ready": True})
+            self._listen()
+            status = 0
+        except Closed:
+            status = 0
+        except (Lacking, MountError) as error:
+            self._tell_failure(error)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            self._tear_down()
+            os._exit(status)
+
+    def _tell_failure(self, error: Exception) -> None:
+        with contextlib.suppress(Closed):
+            kind = "lacking" if isinstance(error, Lacking) else "error"
+            self._owner.send({kind: str(error)})
+
+    def _set_up(self) -> None:
+        self._supervisor = Supervisor()
+        self._supervisor.prepare(self._view.kind)
+        namespace = os.open(HOST_PROC / str(self._supervisor.process.pid) / "ns/mnt", os.O_RDONLY)
+        self._binder.enter(namespace)
+        os.close(namespace)
+        bound = self._binder.bind(self._view.of_machine(os.listdir(HOST_PROC)))
+        self._stand_ins = StandIns(self.procfs, self._supervisor, self._binder, self._view)
+        with self.locked():
+            self._stand_ins.begin()
+            self._supervisor.set_last_pid(self._stand_ins.guest_pids_begin() - 1)
+            self._operations.keep_up = self._keep_up
+        bound.result()
+        self._stand_ins.bound.result()
+
+    def _tear_down(self) -> None:
+        """End everything inside; the mounts go with the last process that sees them."""
+        if hasattr(self, "_supervisor"):
+            self._supervisor.kill()
+        os.kill(self._binder.pid, signal.SIGKILL)
+        os.waitpid(self._binder.pid, 0)
+
+    # -- What the guests' thread needs -----------------------------------------------
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Hold the machine, which is at the present; what has changed is passed on afterwards."""
+        return self._operations.between_upcalls()
+
+    def bind_guest(self, pid: int) -> None:
+        """Wait until the files about the OOM killer that a guest has are the simulated ones."""
+        self._binder.bind(self._view.of_guest(pid)).result()
+
+    def _keep_up(self) -> None:
+        self._stand_ins.keep_up()
+
+    # -- Listening -------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        owner_is_gone = os.pidfd_open(self._owner_pid)
+        handlers = {
+            self._owner.fileno(): self._answer_owner,
+            self._supervisor.events.fileno(): self._hear_supervisor,
+            owner_is_gone: self._stop,
+        }
+        poll = select.poll()
+        for fd in handlers:
+            poll.register(fd, select.POLLIN)
+        while True:
+            ready = poll.poll(self._tick_s() * 1000)
+            for fd, _ in ready:
+                handlers[fd]()
+            if not ready:
+                self._tick()
+
+    def _stop(self) -> None:
+        raise Closed
+
+    def _tick_s(self) -> float:
+        """Return how long to wait until something of the machine falls due."""
+        procfs = self.procfs
+        due_ns = procfs.machine.events.next_due_ns()
+        if procfs.manual_clock or due_ns is None:
+            return _LONGEST_TICK_S
+        wait_s = float((due_ns - procfs.machine.now_ns) / procfs.clock_speed) / NS_PER_S
+        return min(max(wait_s, _SHORTEST_TICK_S), _LONGEST_TICK_S)
+
+    def _tick(self) -> None:
+        with self.locked():
+            pass
+        duration_ns = self._options.duration_ns
+        lasted_ns = self.procfs.machine.now_ns - self._began_ns
+        if duration_ns is not None and lasted_ns >= duration_ns and not self._is_over:
+            self._is_over = True
+            self._owner.send({"event": "over"})
+
+    def _hear_supervisor(self) -> None:
+        message, _ = self._supervisor.events.receive()
+        if "signalled" in message:
+            self._signalled(message["signalled"], message["signo"])
+        elif "killed" in message:
+            self._signalled(message["killed"], signal.SIGKILL)
+        else:
+            self._owner.send({"event": "command", **message})
+
+    def _signalled(self, pid: int, number: int) -> None:
+        with self.locked():
+            self._stand_ins.signalled(pid, number)
+
+    # -- What the owner asks ---------------------------------------------------------
+
+    def _answer_owner(self) -> None:
+        message, fds = self._owner.receive()
+        try:
+            answer, answer_fds = getattr(self, f"_do_{message['do']}")(message, fds)
+        except OSError as error:
+            answer, answer_fds = _refusal(error), []
+        finally:
+            for fd in fds:
+                os.close(fd)
+        self._owner.send({"answer": True, **answer}, answer_fds)
+        for fd in answer_fds:
+            os.close(fd)
+
+    def _do_run(self, message: Message, fds: list[int]) -> tuple[Message, list[int]]:
+        env = {**message["env"], "FAKEPROC": self._view.root}
+        command = {**message, "env": env, "filter": ""}
+        with self.locked():
+            answer, listeners = self._supervisor.start(command, fds)
+        for fd in listeners:
+            os.close(fd)
+        return answer, []
+
+    def _do_signal(self, message: Message, fds: list[int]) -> tuple[Message, list[int]]:
+        with self.locked():
+            self._supervisor.signal(message["pid"], message["signo"])
+        return {}, []
+
+    def _do_read(self, message: Message, fds: list[int]) -> tuple[Message, list[int]]:
+        with self.locked():
+            data = self._file(message["path"]).render()
+        return {}, [sealed_data(data)]
+
+    def _do_write(self, message: Message, fds: list[int]) -> tuple[Message, list[int]]:
+        data = take_data(os.dup(fds[0]))
+        with self.locked():
+            file = self._file(message["path"])
+            open_file(file, os.O_WRONLY, self.procfs.machine.root).write(
+                self.procfs.machine.root, data
+            )
+        return {}, []
+
+    def _file(self, path: str) -> File:
+        node = self.procfs.lookup(path, self.procfs.machine.root)
+        if not isinstance(node, File):
+            raise IsADirectoryError(21, f"{path}: is no file.")
+        return node
+
+
+def _refusal(error: OSError) -> Message:
+    why = error.why if isinstance(error, Refused) else error.strerror
+    return {"errno": error.errno, "error": why}
