@@ -175,6 +175,8 @@ class Machine:
         self.reaper = reaper.Reaper(self)
         self.holds = Holds(self)
         self.last_verdict: Verdict | None = None
+        self.oom_kill_history: list[tuple[int, Verdict]] | None = None
+        """The verdicts that killed, and when (ns); None: nobody who would empty it is asking."""
         self.panicked = ""
         """Why the machine has panicked; nothing: it has not."""
         self.sysctls = SysctlTable(zones.boot_sysctls(self))
@@ -432,6 +434,8 @@ class Machine:
             self._die(current)
         verdict.freed_at_once_pages = verdict.freed_pages
         self.last_verdict = verdict
+        if self.oom_kill_history is not None and verdict.killed:
+            self.oom_kill_history.append((self.now_ns, verdict))
         return verdict
 
     def memcg_totalpages(self, memcg: Memcg) -> int:

@@ -68,6 +68,11 @@ class Averages:
         """Return the last time by then at which an update is due; before `next_ns` if none."""
         return until_ns - (until_ns - self.next_ns) % self._period_ns
 
+    @property
+    def avg10_percent(self) -> float:
+        """The average over ten seconds, cut off as `render` does."""
+        return self._values[0] * 100 // FIXED_1 / 100
+
     def render(self) -> str:
         """Return ``avg10=0.00 avg60=0.00 avg300=0.00``, in percent."""
         pairs = zip(_WINDOWS_S, self._values, strict=True)
@@ -116,6 +121,11 @@ class Line:
         if self._shown is self._averages or now_ns < self._shown.last_ns:
             self._shown = copy(self._averages)
         return self._average(self._shown, now_ns)
+
+    def avg10_percent(self, now_ns: int) -> float:
+        """Return the average over ten seconds as it is now; nothing changes by asking."""
+        self.total_ns(now_ns)
+        return self._shown.avg10_percent
 
     def _settle(self, until_ns: int) -> None:
         """Average the periods that are over by then, and forget their stalls."""
