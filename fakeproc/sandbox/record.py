@@ -7,15 +7,16 @@ It is told of signals and deaths, and looks at memory and pressure by itself.
 from __future__ import annotations
 
 import signal
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from fakeproc.kernel.available import available
-from fakeproc.kernel.explain import explain
+from fakeproc.kernel.badness import presented
+from fakeproc.kernel.explain import forecast
 from fakeproc.kernel.machine import Machine
-from fakeproc.kernel.oom import Constraint, OomRequest, Verdict
+from fakeproc.kernel.oom import Constraint, OomRequest, Verdict, badness_in, candidates
 from fakeproc.kernel.task import PAGE_KIB, Process
 from fakeproc.sandbox.report import (
     Cause,
@@ -70,8 +71,7 @@ class Chronicle:
         """Those whose victim is alive."""
         self._awaited: list[_Kill] = []
         """Those that have brought no relief yet."""
-        self._standing: _Standing | None = None
-        """Who ranked how at the last kill."""
+        self._ranks: _Ranks | None = None
         self._kernel_kills: list[_KernelKill] = []
         self._killed_by_kernel: dict[Process, _KernelKill] = {}
         """Who is dying of the kernel's OOM killer."""
@@ -88,6 +88,7 @@ class Chronicle:
         self._kills_of.clear()
         self._awaited.clear()
         self._killed_by_kernel.clear()
+        self._ranks = None
         self._machine = machine
         self._watch()
 
@@ -119,6 +120,8 @@ class Chronicle:
         killer = self._killer_of(process)
         cause = Cause.TOOL if killer else self._cause_of(process)
         self._deaths[cause] += 1
+        if self._ranks is not None:
+            self._ranks.forget(process)
         kills = self._kills_of.pop(process, [])
         for kill in kills:
             kill.died_ns = self._elapsed_ns
@@ -188,29 +191,33 @@ class Chronicle:
 
     def _new_kill(self, process: Process, sender: Sender | None) -> _Kill:
         available_kb = self._look()
-        tool = _tool_of(sender)
-        last = next(reversed(self._kills.values()), None)
-        belongs = last is not None and last.is_of_group(tool, process.pgrp, self._elapsed_ns)
-        if self._standing is None or not belongs:
-            self._standing = _Standing.of(self._machine)
+        machine, tool = self._machine, _tool_of(sender)
+        request = OomRequest(machine.hardware.totalpages)
         kill = _Kill(
             process,
             _cleaned(sender),
             self._elapsed_ns,
-            self._standing.victim(self._machine, process),
-            self._standing.choice(process),
+            _victim(machine, process, self._present_ranks(request)),
+            _kernel_choice(machine, request, process),
             available_kb,
             was_dying=_is_dying(process),
             pgrp=process.pgrp,
             rushed_past=[other for other in self._awaited if other.is_underway(tool)],
         )
-        if last is not None and belongs:
-            kill.first_of_group = last.first_of_group or last
-            kill.rushed_past = kill.first_of_group.rushed_past
+        last = next(reversed(self._kills.values()), None)
+        if last is not None and last.is_of_group(kill):
+            kill.join(last.first_of_group or last)
         self._kills[process, tool] = kill
         self._kills_of.setdefault(process, []).append(kill)
         self._awaited.append(kill)
         return kill
+
+    def _present_ranks(self, request: OomRequest) -> _Ranks:
+        """Return the ranks of not long ago: whoever kills a thousand must not wait for them."""
+        now_ns = self._elapsed_ns
+        if self._ranks is None or now_ns - self._ranks.taken_ns > SAMPLE_INTERVAL_NS:
+            self._ranks = _Ranks.of(self._machine, request, now_ns)
+        return self._ranks
 
     def _killer_of(self, process: Process) -> _Kill | None:
         """Return the kill that a dead process died of: the first with the signal that ended it."""
@@ -318,11 +325,15 @@ class _Kill:
     signals: dict[int, Signal] = field(default_factory=dict)
     effective: dict[int, int] = field(default_factory=dict)
     """When each signal came first, of those that came before it was dying (ns)."""
-    last_ns: int = 0
     died_ns: int | None = None
     cause: Cause | None = None
     relief_ns: int | None = None
     available_after_kb: int | None = None
+
+    @property
+    def tool(self) -> str | None:
+        """Who has sent the signals."""
+        return _tool_of(self.sender)
 
     def count(self, signo: int, now_ns: int) -> None:
         """Note one more signal."""
@@ -335,16 +346,20 @@ class _Kill:
             self.signals[signo] = Signal(signo, first.name, first.at_s, at_s, count)
         if not _is_dying(self.process):
             self.effective.setdefault(signo, now_ns)
-        self.last_ns = now_ns
 
-    def is_of_group(self, tool: str | None, pgrp: int, now_ns: int) -> bool:
-        """Say whether a signal to another member of the process group belongs to this kill."""
-        same = (tool, pgrp) == (_tool_of(self.sender), self.pgrp) and pgrp != 0
-        return same and now_ns - self.at_ns <= GROUP_GAP_NS
+    def is_of_group(self, later: _Kill) -> bool:
+        """Say whether a later one is of the same process group, and belongs to this one."""
+        same = (self.tool, self.pgrp) == (later.tool, later.pgrp) and self.pgrp != 0
+        return same and later.at_ns - self.at_ns <= GROUP_GAP_NS
+
+    def join(self, first: _Kill) -> None:
+        """Belong to the kill of a process group, which has begun with another member."""
+        self.first_of_group = first
+        self.available_kb, self.rushed_past = first.available_kb, first.rushed_past
 
     def is_underway(self, tool: str | None) -> bool:
         """Say whether the victim of this tool is dying, but not dead."""
-        mine = tool == _tool_of(self.sender) and bool(self.effective)
+        mine = tool == self.tool and bool(self.effective)
         return mine and self.died_ns is None and _is_dying(self.process)
 
     def beside(self, why: Why) -> Collateral:
@@ -398,57 +413,71 @@ def _told(kills: Iterable[_Kill]) -> list[Kill]:
     return [kill.told(beside.get(kill, ())) for kill in alone]
 
 
-@dataclass(frozen=True, slots=True)
-class _Standing:
-    """How the candidates of the OOM killer rank, and whom it would kill."""
+@dataclass(slots=True)
+class _Ranks:
+    """How those whom the OOM killer may choose rank, as of a while ago but for the dead."""
 
-    candidates: Collection[Process]
-    scores: Sequence[int]
-    """Of all candidates, in order."""
-    rss_kb: Sequence[int]
-    outcome: str
-    chosen: Process | None
+    taken_ns: int
+    of_each: dict[Process, tuple[int, int]]
+    """oom_score and RSS (kB)."""
+    scores: list[int]
+    """Of all, in order."""
+    rss_kb: list[int]
 
     @staticmethod
-    def of(machine: Machine) -> _Standing:
+    def of(machine: Machine, request: OomRequest, now_ns: int) -> _Ranks:
         """Look at a machine."""
-        found = explain(machine, OomRequest(machine.hardware.totalpages))
-        candidates = {candidate.process for candidate in found.ranking}
-        return _Standing(
-            candidates,
-            sorted(map(machine.oom_score, candidates)),
-            sorted(map(_rss_kb, candidates)),
-            found.outcome.value,
-            found.victim,
-        )
+        profile, total = machine.profile, request.totalpages
+        of_each = {
+            process: (presented(profile, points, total), _rss_kb(process))
+            for process in candidates(machine, request)
+            if (points := badness_in(machine, request, process)) is not None
+        }
+        scores = sorted(score for score, _ in of_each.values())
+        return _Ranks(now_ns, of_each, scores, sorted(rss for _, rss in of_each.values()))
 
-    def choice(self, process: Process) -> KernelChoice:
-        """Return whom the kernel would have killed where a tool has chosen this one."""
-        if self.chosen is None:
-            return KernelChoice(self.outcome, None, None, same=False)
-        same = self.chosen is process
-        return KernelChoice(self.outcome, self.chosen.pid, _text(self.chosen.comm), same)
+    def rank(self, process: Process) -> tuple[int | None, int | None]:
+        """Return its place by oom_score and by RSS; None: it must not be chosen."""
+        if process not in self.of_each:
+            return None, None
+        score, rss_kb = self.of_each[process]
+        return _rank(self.scores, score), _rank(self.rss_kb, rss_kb)
 
-    def victim(self, machine: Machine, process: Process) -> Victim:
-        """Return what a process is at this moment."""
-        score, rss_kb = machine.oom_score(process), _rss_kb(process)
-        is_candidate = process in self.candidates
-        return Victim(
-            process.pid,
-            _text(process.comm),
-            process.leader.credentials.uid,
-            score,
-            process.oom_score_adj,
-            rss_kb,
-            process.mm.sizes.swap_entries * PAGE_KIB if process.mm else 0,
-            _rank(self.scores, score) if is_candidate else None,
-            _rank(self.rss_kb, rss_kb) if is_candidate else None,
-            len(self.candidates),
-        )
+    def forget(self, process: Process) -> None:
+        """Leave out one that is dead."""
+        if process not in self.of_each:
+            return
+        score, rss_kb = self.of_each.pop(process)
+        del self.scores[bisect_left(self.scores, score)]
+        del self.rss_kb[bisect_left(self.rss_kb, rss_kb)]
 
 
 def _rank(ordered: Sequence[int], value: int) -> int:
     return len(ordered) - bisect_right(ordered, value) + 1
+
+
+def _victim(machine: Machine, process: Process, ranks: _Ranks) -> Victim:
+    by_score, by_rss = ranks.rank(process)
+    return Victim(
+        process.pid,
+        _text(process.comm),
+        process.leader.credentials.uid,
+        machine.oom_score(process),
+        process.oom_score_adj,
+        _rss_kb(process),
+        process.mm.sizes.swap_entries * PAGE_KIB if process.mm else 0,
+        by_score,
+        by_rss,
+        len(ranks.of_each),
+    )
+
+
+def _kernel_choice(machine: Machine, request: OomRequest, process: Process) -> KernelChoice:
+    found = forecast(machine, request)
+    victim = found.victim
+    if victim is None:
+        return KernelChoice(found.outcome.value, None, None, same=False)
+    return KernelChoice(found.outcome.value, victim.pid, _text(victim.comm), victim is process)
 
 
 def _rss_kb(process: Process) -> int:
