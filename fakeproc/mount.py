@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The adapter between FUSE and procfs: upcalls become lookups, reads and writes.
 
-Nothing else in the project knows FUSE, but for `fakeproc.poll`.  Upcalls are serial.
+Nothing else in the project knows FUSE, but for `fakeproc.poll` and `fakeproc.sleepers`.
+Upcalls are serial.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ from fakeproc.procfs.node import (
 )
 from fakeproc.procfs.session import HidePid
 from fakeproc.procfs.tree import Procfs
+from fakeproc.sleepers import Sleepers
 
 log = logging.getLogger(__name__)
 
@@ -152,14 +154,17 @@ class Operations:
         self._context = context
         self._on_ready = on_ready
         self.serial = threading.Lock()
-        """Held by each upcall: the timer of `Waiting` is the one thread besides libfuse's."""
+        """Held by each upcall: the timer of `Waiting` and those of `Sleepers` are threads too."""
         self.keep_up: Callable[[], object] = lambda: None
         """Called after each change: whoever keeps something in step with the machine."""
         self.waiting: Waiting | None = None
         """Who waits in poll(2); None where libfuse has no way to wake them."""
+        self.sleepers: Sleepers | None = None
+        """Who sleeps in read(2); None without libfuse."""
         self._open: dict[int, OpenFile] = {}
         self._next_handle = 1
-        self._in_setattr = False
+        self._in_setattr: set[int] = set()
+        """Threads that serve a request to set an attribute, and have still to get them."""
         self._last_ns = time.monotonic_ns()
 
     def begin(self) -> None:
@@ -228,13 +233,16 @@ class Operations:
         The kernel asks with a file handle in two cases: at the end of setting an
         attribute, and for lseek(SEEK_END), which the seq files of procfs refuse.
         """
-        in_setattr, self._in_setattr = self._in_setattr, False
+        in_setattr = threading.get_ident() in self._in_setattr
+        self._in_setattr.discard(threading.get_ident())
         opened = self._open.get(fh) if fh is not None else None
         if opened is None:
             return self._stat(path, self._lookup(path).attributes())
         if not in_setattr and opened.file.seek is Seek.SEQ:
             raise Refused(errno.EINVAL)
-        return self._stat(path, opened.file.attributes())
+        attributes = opened.file.attributes()
+        size = attributes.size if in_setattr else opened.file.seek_end()
+        return self._stat(path, replace(attributes, size=size))
 
     @upcall
     def opendir(self, path: str) -> int:
@@ -298,9 +306,19 @@ class Operations:
     def tick(self) -> None:
         """Let only time go on; no upcall of libfuse."""
 
-    @upcall
     def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
-        """Read."""
+        """Read; sleep until there is something, where the file has that."""
+        while True:
+            try:
+                return self._read(size, offset, fh)
+            except Refused as refused:
+                sleeps = refused.errno == errno.EAGAIN and self._open[fh].file.may_sleep
+                if not sleeps or self.sleepers is None:
+                    raise
+            self.sleepers.sleep()
+
+    @upcall
+    def _read(self, size: int, offset: int, fh: int) -> bytes:
         return self._open[fh].read(size, offset)
 
     @upcall
@@ -330,7 +348,7 @@ class Operations:
         if self._open.get(fh or 0) is None:
             caller = self._caller()
             self.procfs.lookup(path, caller).require_access(caller, os.W_OK)
-        self._in_setattr = True
+        self._in_setattr.add(threading.get_ident())
         return 0
 
     @upcall
@@ -440,6 +458,8 @@ class Operations:
 
     def destroy(self, path: str) -> None:
         """Clean up when the mount goes."""
+        if self.sleepers is not None:
+            self.sleepers.close()
         with self.serial:
             if self.waiting is not None:
                 self.waiting.close()
@@ -525,6 +545,7 @@ def serve(
     )
     attach(operations, callers)
     libfuse2 = not is_mfusepy or binding.fuse_version_major == 2
+    operations.sleepers = Sleepers(binding._libfuse)
     if not libfuse2:
         operations.enable_poll(binding._libfuse)
     # libfuse 2 needs telling what libfuse 3 always does: to mount over the placeholder

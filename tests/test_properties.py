@@ -332,6 +332,7 @@ MAY_BE_EMPTY = (
     "/drop_caches",
     "/journal",
     "/kmsg",
+    "/fakeproc/devkmsg",
     "/stat_refresh",
     "/sysrq-trigger",
     "/vmallocinfo",

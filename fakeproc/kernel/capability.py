@@ -58,6 +58,7 @@ CAP_SYS_ADMIN = 1 << NAMES.index("sys_admin")
 CAP_SYS_NICE = 1 << NAMES.index("sys_nice")
 CAP_SYS_PTRACE = 1 << NAMES.index("sys_ptrace")
 CAP_SYS_RESOURCE = 1 << NAMES.index("sys_resource")
+CAP_SYSLOG = 1 << NAMES.index("syslog")
 
 _ACCEPTED = "all, none, 0xHEX, +NAME,NAME (only these) or -NAME,NAME (all but these)"
 

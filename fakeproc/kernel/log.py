@@ -14,9 +14,17 @@ class Level(IntEnum):
     """Levels of printk; the number is what /proc/kmsg prints in angle brackets."""
 
     EMERG = 0
+    ALERT = 1
+    CRIT = 2
     ERR = 3
     WARNING = 4
+    NOTICE = 5
     INFO = 6
+    DEBUG = 7
+
+
+KERNEL, USER = 0, 1
+"""Facilities of syslog: what the kernel says, and what a program has written to /dev/kmsg."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +35,38 @@ class Record:
     level: Level
     time_ns: int
     text: str
+    facility: int = KERNEL
+    """Who wrote it, by syslog's numbers."""
+
+    @property
+    def priority(self) -> int:
+        """Facility and level in one, as syslog has them."""
+        return self.facility << 3 | self.level
 
     def render(self) -> str:
         """Return the record as /proc/kmsg prints it, ``<4>[    1.234567] text``."""
         seconds, nanoseconds = divmod(self.time_ns, 1_000_000_000)
-        return f"<{self.level}>[{seconds:5d}.{nanoseconds // 1000:06d}] {self.text}\n"
+        return f"<{self.priority}>[{seconds:5d}.{nanoseconds // 1000:06d}] {self.text}\n"
+
+    def render_extended(self) -> bytes:
+        """Return the record as /dev/kmsg gives it, ``4,17,1234567,-;text`` (info_print_ext_header).
+
+        What is not printable ASCII, and the backslash, is escaped (msg_add_ext_text).
+        """
+        head = f"{self.priority},{self.sequence},{self.time_ns // 1000},-;"
+        raw = self.text.encode(errors="surrogateescape")
+        return head.encode() + b"".join(map(_escaped, raw)) + b"\n"
 
     @property
     def size_bytes(self) -> int:
         """How much of the ring it takes."""
         return len(self.render().encode(errors="surrogateescape"))
+
+
+def _escaped(byte: int) -> bytes:
+    if byte < ord(" ") or byte >= 127 or byte == ord("\\"):
+        return b"\\x%02x" % byte
+    return bytes((byte,))
 
 
 class KernelLog:
@@ -48,9 +78,9 @@ class KernelLog:
         self._used_bytes = 0
         self._next_sequence = 0
 
-    def printk(self, level: Level, text: str, time_ns: int) -> None:
+    def printk(self, level: Level, text: str, time_ns: int, *, facility: int = KERNEL) -> None:
         """Append one record."""
-        record = Record(self._next_sequence, level, time_ns, text)
+        record = Record(self._next_sequence, level, time_ns, text, facility)
         self._next_sequence += 1
         self._records.append(record)
         self._used_bytes += record.size_bytes
@@ -76,6 +106,17 @@ class KernelLog:
     def next_sequence(self) -> int:
         """The number that the next record will get."""
         return self._next_sequence
+
+    @property
+    def first_sequence(self) -> int:
+        """The number of the oldest record that the ring still holds."""
+        return self._next_sequence - len(self._records)
+
+    def record(self, sequence: int) -> Record | None:
+        """Return the record of this number, if the ring holds it."""
+        if not self.first_sequence <= sequence < self._next_sequence:
+            return None
+        return self._records[sequence - self.first_sequence]
 
     def since(self, sequence: int = 0) -> list[Record]:
         """Return the records from this number on that the ring still holds."""

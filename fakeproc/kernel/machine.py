@@ -34,7 +34,7 @@ from fakeproc.kernel.holds import Holds
 from fakeproc.kernel.kept_sysctls import KEPT, KeptSysctls
 from fakeproc.kernel.living import Living
 from fakeproc.kernel.loadavg import LoadAverage
-from fakeproc.kernel.log import KernelLog, Level
+from fakeproc.kernel.log import KERNEL, KernelLog, Level
 from fakeproc.kernel.memcg import Memcg
 from fakeproc.kernel.memory import Allocation, DropCaches, Memory, MemoryKind
 from fakeproc.kernel.mm_history import MmHistory
@@ -309,9 +309,9 @@ class Machine:
         """Return all tasks, process by process."""
         return (thread for process in self.processes.values() for thread in process.threads)
 
-    def printk(self, level: Level, text: str) -> None:
+    def printk(self, level: Level, text: str, *, facility: int = KERNEL) -> None:
         """Write to the kernel log."""
-        self.log.printk(level, text, self.now_ns)
+        self.log.printk(level, text, self.now_ns, facility=facility)
 
     # -- The kernel itself ---------------------------------------------------------
 

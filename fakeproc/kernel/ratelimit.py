@@ -32,6 +32,11 @@ class RateLimit:
         self.begin_ns, self.printed = now_ns, 0
         return missed
 
+    def has_room(self, now_ns: int) -> bool:
+        """Say whether a request now would be let through; asking changes nothing."""
+        is_over = self.begin_ns is None or now_ns > self.begin_ns + self.interval_ns
+        return is_over or self.printed < self.burst
+
     def take(self) -> bool:
         """Say whether one more may be printed in this interval."""
         if self.printed >= self.burst:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from fakeproc.kernel import devkmsg
+from fakeproc.kernel.devkmsg import Devkmsg
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.profile import PATCHES, PROFILE_NAMES, KernelConfig, render_value
@@ -92,6 +94,77 @@ class ExplainNode(ControlNode):
             yield
         finally:
             self._own_question, self._session.question = self._session.question, kept
+
+
+_END_OFFSET = 1 << 40
+"""Where lseek(SEEK_END) leads in devkmsg: further than anybody gets by reading."""
+
+
+class DevkmsgNode(ControlNode):
+    """devkmsg: what /dev/kmsg is; there is something to read only with a descriptor."""
+
+    def opened(self, flags: int, caller: Caller) -> File:
+        """Give the descriptor a place in the log."""
+        return OpenDevkmsg(self._session, self._row, flags, caller)
+
+
+class OpenDevkmsg(ControlNode):
+    """devkmsg as a descriptor has it: each read(2) gives one record.
+
+    After a reboot it goes on with the first record of the new log.
+    """
+
+    has_events = True
+
+    def __init__(self, session: Session, row: ControlFile, flags: int, caller: Caller) -> None:
+        super().__init__(session, row)
+        self.may_sleep = not flags & os.O_NONBLOCK
+        self._flags = flags
+        self._opener = caller
+        self._place = Devkmsg(session.machine, flags, caller)
+        self._offset = 0
+        """Where the last read ended."""
+        self._end = 0
+        """Which record was to come next when somebody sought the end."""
+
+    def read_range(self, size: int, offset: int) -> bytes:
+        """Return the next record.  A seek before shows in the offset alone."""
+        place = self._of_this_boot()
+        if offset == 0 and self._offset:
+            place.seek_first()
+        elif offset == _END_OFFSET:
+            place.seek(self._end)
+        self._offset = offset
+        record = place.read(size)
+        self._offset += len(record)
+        return record
+
+    def seek_end(self) -> int:
+        """Remember what comes next."""
+        self._end = self._session.machine.log.next_sequence
+        return _END_OFFSET
+
+    def poll(self) -> int:
+        """Say whether there is a record to read."""
+        return self._of_this_boot().poll()
+
+    def has_event(self) -> bool:
+        """Say whether there is one that has come since."""
+        return self._of_this_boot().has_news()
+
+    def store(self, caller: Caller, data: bytes) -> int:
+        """Append a record."""
+        self._session.require_running()
+        return self._of_this_boot().write(data)
+
+    def takes_input(self) -> bool:
+        """Say whether a write would reach the log."""
+        return self._of_this_boot().may_write()
+
+    def _of_this_boot(self) -> Devkmsg:
+        if self._place.machine is not self._session.machine:
+            self._place = Devkmsg(self._session.machine, self._flags, self._opener)
+        return self._place
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +301,15 @@ def _render_kmsg(session: Session) -> str:
     return session.machine.log.render()
 
 
+def _render_devkmsg(session: Session) -> str:
+    """Return the records in the form of /dev/kmsg."""
+    return b"".join(record.render_extended() for record in session.machine.log.since()).decode()
+
+
+def _store_devkmsg(session: Session, caller: Caller, data: bytes) -> int:
+    return devkmsg.write(session.machine, data)
+
+
 def _render_stats(session: Session) -> str:
     stats = session.stats
     lines = [f"upcalls {stats.upcalls}", f"internal_errors {stats.internal_errors}"]
@@ -252,6 +334,7 @@ def _question(render: Callable[[Session], str]) -> ControlFile:
 CONTROL_FILES: dict[str, ControlFile] = {
     "clock": ControlFile(0o644, clock.render, clock.store),
     "ctl": ControlFile(0o666, _render_answer, ctl.run_lines, works_after_a_panic=True),
+    "devkmsg": ControlFile(0o644, _render_devkmsg, _store_devkmsg, node=DevkmsgNode),
     "explain": _question(explanation.render),
     "explain-kernels": _question(comparison.render),
     "explain-kernels.json": _question(comparison.render_json),

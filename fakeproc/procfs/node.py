@@ -134,6 +134,8 @@ class File(Node):
     seek = Seek.GENERIC
     has_events = False
     """Whether somebody may wait in poll(2) for something that has not been there."""
+    may_sleep = False
+    """Whether who reads sleeps until there is something, instead of being refused with EAGAIN."""
 
     def opened(self, flags: int, caller: Caller) -> File:
         """Return the file as one descriptor has it, opened with these flags."""
@@ -141,6 +143,10 @@ class File(Node):
 
     def closed(self) -> None:
         """Drop what the descriptor had of its own."""
+
+    def seek_end(self) -> int:
+        """Return where lseek(SEEK_END) leads; it has no other way to tell the file."""
+        return self.attributes().size
 
     def poll(self) -> int:
         """Return what poll(2) sees now (select.POLLIN ...); an event is seen once."""

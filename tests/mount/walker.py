@@ -72,9 +72,12 @@ _CONTENT_OF_ITS_OWN = re.compile(r"(mem|pagemap|kmsg|kpage\w+|stable_secret)$")
 _WITH_EINVAL = {
     "list": re.compile(r"/net$"),
     "open": re.compile(r"(mounts|mountinfo|mountstats)$"),
-    "read": re.compile(r"(clear_refs|pagemap)$|/attr/"),
+    "read": re.compile(r"(clear_refs|pagemap|devkmsg)$|/attr/"),
 }
 """What gives EINVAL by itself: to open or list of a zombie, or to read at all or in odd pieces."""
+
+_SLEEPS = re.compile(r"fakeproc/devkmsg$")
+"""Where who reads waits for more."""
 
 _SPARED = re.compile(r"fakeproc/(ctl|clock)$|sysrq-trigger$")
 """What only the parent writes to: the rest would be over too soon."""
@@ -136,7 +139,7 @@ class Walk:
             if operation != "poll" and may_be_refused(path):
                 allowed |= {errno.EACCES, errno.EPERM}
             if _CONTENT_OF_ITS_OWN.search(path):
-                allowed |= {errno.EIO, errno.EAGAIN, errno.EACCES}
+                allowed |= {errno.EIO, errno.EAGAIN, errno.EACCES, errno.EPIPE}
             with_einval = _WITH_EINVAL.get(operation.removeprefix("p"))
             if with_einval is not None and with_einval.search(path):
                 allowed.add(errno.EINVAL)
@@ -163,6 +166,8 @@ class Walk:
         self._choose.shuffle(modes)
         for flags in modes:
             extra = self._choose.choice((0, os.O_NONBLOCK, os.O_TRUNC if flags else 0))
+            if _SLEEPS.search(path):
+                extra = os.O_NONBLOCK
             fd = self.attempt("open", path, partial(os.open, path, flags | extra | os.O_NOFOLLOW))
             if isinstance(fd, int):
                 self._use(path, fd, flags)

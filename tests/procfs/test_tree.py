@@ -193,6 +193,7 @@ def test_sys_and_fakeproc_list_their_files(proc: Proc) -> None:
             "cgroup",
             "clock",
             "ctl",
+            "devkmsg",
             "explain",
             "explain-kernels",
             "explain-kernels.json",
