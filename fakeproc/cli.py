@@ -46,6 +46,8 @@ from fakeproc.units import parse_duration_ns, parse_integer
 
 EXIT_OK = 0
 EXIT_REFUSED = 1
+EXIT_LACKING = 77
+"""What `run` needs is not to be had here; test harnesses take it for a skip."""
 _LOG_POLL_S = 0.2
 
 
@@ -62,6 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_mount(commands)
     _add_umount(commands)
+    _add_run(commands)
     _add_ps(commands)
     _add_log(commands)
     _add_trigger(commands)
@@ -81,25 +84,7 @@ def _add_mount(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     mount.add_argument(
         "-f", "--foreground", action="store_true", help="do not go to the background"
     )
-    mount.add_argument(
-        "--scenario",
-        metavar="NAME|FILE",
-        help=f"a built-in scenario, or one in TOML (default: {BUILTIN})",
-    )
-    mount.add_argument(
-        "--kernel",
-        metavar="NAME",
-        help=f"one of {', '.join(PROFILE_NAMES)} (default: {DEFAULT_PROFILE})",
-    )
-    numbers = sorted(PATCHES)
-    mount.add_argument(
-        "--patch", type=int, action="append", default=[], choices=numbers, metavar="N",
-        help="turn patch N (1 to 6) of the series on; may be repeated",
-    )  # fmt: skip
-    mount.add_argument(
-        "--no-patch", type=int, action="append", default=[], choices=numbers, metavar="N",
-        help="turn patch N off; may be repeated",
-    )  # fmt: skip
+    _add_machine(mount)
     mount.add_argument(
         "--caps",
         choices=("simulated", "real"),
@@ -119,7 +104,40 @@ def _add_mount(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default=0,
         help="what users see of others' tasks, as proc's own option: 1 no files, 2 and 4 nothing",
     )
-    clock = mount.add_mutually_exclusive_group()
+    _add_clock(mount)
+    mount.add_argument(
+        "--journal",
+        type=Path,
+        metavar="FILE",
+        help="record every change in this file; if it is there already, carry on from it",
+    )
+    mount.set_defaults(run=_mount)
+
+
+def _add_machine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--scenario",
+        metavar="NAME|FILE",
+        help=f"a built-in scenario, or one in TOML (default: {BUILTIN})",
+    )
+    parser.add_argument(
+        "--kernel",
+        metavar="NAME",
+        help=f"one of {', '.join(PROFILE_NAMES)} (default: {DEFAULT_PROFILE})",
+    )
+    numbers = sorted(PATCHES)
+    parser.add_argument(
+        "--patch", type=int, action="append", default=[], choices=numbers, metavar="N",
+        help="turn patch N (1 to 6) of the series on; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--no-patch", type=int, action="append", default=[], choices=numbers, metavar="N",
+        help="turn patch N off; may be repeated",
+    )  # fmt: skip
+
+
+def _add_clock(parser: argparse.ArgumentParser) -> None:
+    clock = parser.add_mutually_exclusive_group()
     clock.add_argument(
         "--clock",
         choices=(ClockMode.REAL, ClockMode.MANUAL),
@@ -131,13 +149,35 @@ def _add_mount(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="N",
         help="so many seconds pass in one of the host's, such as 10 or 0.5 (default: 1)",
     )
-    mount.add_argument(
-        "--journal",
-        type=Path,
-        metavar="FILE",
-        help="record every change in this file; if it is there already, carry on from it",
+
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    run = commands.add_parser(
+        "run",
+        help="run a program inside the simulated machine, where its signals reach the processes",
+        epilog="example: fakeproc run --scenario desktop --duration 60s -- earlyoom -m 5",
     )
-    mount.set_defaults(run=_mount)
+    _add_machine(run)
+    _add_clock(run)
+    run.add_argument(
+        "--duration", metavar="TIME",
+        help="end the program when so much of the machine's time has passed, such as 30s",
+    )  # fmt: skip
+    run.add_argument(
+        "--view", choices=("bind", "overmount"), default="bind",
+        help="what /proc is inside: the real one with simulated files bound over it (bind, the "
+        "default), or the simulated one with links to real processes (overmount)",
+    )  # fmt: skip
+    run.add_argument(
+        "--intercept", action="store_true",
+        help="let the machine answer sysinfo(2), statfs(2) and syslog(2) as well",
+    )  # fmt: skip
+    run.add_argument(
+        "--report", type=Path, metavar="FILE", help="write what happened there, as JSON"
+    )
+    run.add_argument("-q", "--quiet", action="store_true", help="print no summary at the end")
+    run.add_argument("words", nargs="+", metavar="COMMAND", help="the program and its arguments")
+    run.set_defaults(run=_run)
 
 
 def _add_umount(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -351,6 +391,30 @@ def _mount(arguments: argparse.Namespace) -> int:
     else:
         start_server(procfs, path, options, journal)
     return EXIT_OK
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from fakeproc.sandbox import Lacking, Sandbox
+    from fakeproc.sandbox.command import CannotRun, run_command
+
+    duration = arguments.duration
+    sandbox = Sandbox(
+        arguments.scenario,
+        kernel=_kernel_config(arguments),
+        speed=arguments.speed or "1",
+        manual_clock=arguments.clock == ClockMode.MANUAL,
+        view=arguments.view,
+        intercept=arguments.intercept,
+        duration_ns=parse_duration_ns("--duration ", duration) if duration else None,
+    )
+    try:
+        return run_command(sandbox, arguments.words, arguments.report, quiet=arguments.quiet)
+    except Lacking as lacking:
+        print(f"fakeproc: {lacking}", file=sys.stderr)
+        return EXIT_LACKING
+    except CannotRun as error:
+        print(f"fakeproc: {error}", file=sys.stderr)
+        return error.code
 
 
 def _begin_or_carry_on(arguments: argparse.Namespace) -> tuple[Procfs, Journal | None]:

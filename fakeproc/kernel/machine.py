@@ -60,11 +60,11 @@ from fakeproc.kernel.task import (
     encode_name,
     truncate_comm,
 )
-from fakeproc.kernel.turns import Turn, Turns
 
 # Whoever makes processes looks for these two here.
 from fakeproc.kernel.task import default_sizes as default_sizes
 from fakeproc.kernel.task import sizes_for as sizes_for
+from fakeproc.kernel.turns import Turn, Turns
 
 FIRST_PID = 100_000
 """Where simulated pids begin, so that a stray kill(2) hits no process of the host."""

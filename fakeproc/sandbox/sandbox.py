@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import select
 import signal
@@ -14,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
@@ -25,7 +26,7 @@ from fakeproc.procfs.tree import CONTROL_DIRECTORY, Procfs
 from fakeproc.sandbox import namespaces
 from fakeproc.sandbox.channel import Channel, Closed, Message, sealed_data, take_data
 from fakeproc.sandbox.lacking import Lacking
-from fakeproc.sandbox.server import SandboxOptions, Server
+from fakeproc.sandbox.server import SandboxOptions, be_server
 from fakeproc.sandbox.view import ViewKind
 from fakeproc.scenario import load_scenario
 
@@ -138,7 +139,7 @@ class Sandbox:
             self._server_pid = os.fork()
         if self._server_pid == 0:
             here.close()
-            Server(procfs, self._options, there).run([])
+            be_server(procfs, self._options, there)
         there.close()
         self._channel = here
         try:
@@ -254,6 +255,20 @@ class Sandbox:
         """Give ctl a command; return the answer."""
         self.write(f"{CONTROL_DIRECTORY}/ctl", command)
         return self.read(f"{CONTROL_DIRECTORY}/ctl").strip()
+
+    def report(self, command: Command = (), exit_status: int = 0) -> dict[str, Any]:
+        """Return what has happened so far (docs/sandbox.rst)."""
+        return self._report(command, exit_status)[1]
+
+    def summary(self, command: Command = (), exit_status: int = 0) -> str:
+        """Return the same for people."""
+        return self._report(command, exit_status)[0]
+
+    def _report(self, command: Command, exit_status: int) -> tuple[str, dict[str, Any]]:
+        words = [os.fspath(word) for word in command]
+        ended = {"do": "report", "command": words, "exit_status": exit_status}
+        answer, [data] = self._ask(ended)
+        return answer["summary"], json.loads(take_data(data))
 
     def wait_until(self, condition: Callable[[], bool], timeout: float = 20) -> None:
         """Wait for a condition; TimeoutError when it does not come true in time (seconds)."""

@@ -9,16 +9,20 @@ the sandbox and then listens to the owner and to the supervisor, and lets time g
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import select
 import signal
 import threading
+import time
 import traceback
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import NoReturn
 
 from fakeproc.callers import HOST_PROC, Callers
 from fakeproc.kernel.errors import Refused
@@ -30,7 +34,10 @@ from fakeproc.sandbox import namespaces
 from fakeproc.sandbox.binder import Binder, start_binder
 from fakeproc.sandbox.channel import Channel, Closed, Message, sealed_data, take_data
 from fakeproc.sandbox.lacking import Lacking
+from fakeproc.sandbox.record import Chronicle
+from fakeproc.sandbox.report import Sender
 from fakeproc.sandbox.stand_ins import StandIns, Supervisor
+from fakeproc.sandbox.summary import summary
 from fakeproc.sandbox.view import FUSE_MOUNTPOINT, View, ViewKind
 
 log = logging.getLogger(__name__)
@@ -75,33 +82,28 @@ class Server:
         self._stand_ins: StandIns
         self._view = View.of(options.view, len(procfs.machine.processes))
         self._began_ns = procfs.machine.now_ns
+        self._began_s = time.monotonic()
         self._is_over = False
+        self._chronicle = Chronicle(procfs.machine)
+        self._machine = procfs.machine
+        """The machine that the chronicle is about."""
+        self._announced: dict[tuple[int, int], Sender] = {}
+        """Who has been seen to send a signal that has not arrived yet, by pid and signal."""
         procfs.sandboxed = True
         procfs.real_procfs = self._view.real_procfs
 
     # -- Making it -------------------------------------------------------------------
 
-    def run(self, others: list[Channel]) -> None:
-        """Make the sandbox and serve it until the owner is gone; never returns."""
-        status = 1
-        try:
-            signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL_SIGNALS)
-            namespaces.new_namespaces()
-            answer, _ = self._owner.ask({"unshared": True})
-            namespaces.keep_mounts_private()
-            self._binder = start_binder([self._owner, *others])
-            thread = threading.Thread(target=self._run, name="sandbox", daemon=True)
-            thread.start()
-            self._serve(only_root_mapped=answer["only_root_mapped"])
-            status = 0
-        except (Lacking, MountError) as error:
-            self._tell_failure(error)
-        except Closed:
-            pass
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
+    def run(self) -> None:
+        """Make the sandbox and serve it until the mount is gone."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL_SIGNALS)
+        namespaces.new_namespaces()
+        answer, _ = self._owner.ask({"unshared": True})
+        namespaces.keep_mounts_private()
+        self._binder = start_binder([self._owner])
+        thread = threading.Thread(target=self._run, name="sandbox", daemon=True)
+        thread.start()
+        self._serve(only_root_mapped=answer["only_root_mapped"])
 
     def _serve(self, *, only_root_mapped: bool) -> None:
         options = MountOptions(
@@ -123,27 +125,12 @@ class Server:
 
     def _run(self) -> None:
         """Make the sandbox, then listen until it is over; ends the server."""
-        status = 1
-        try:
+        with _last_words(self._owner), contextlib.ExitStack() as at_end:
+            at_end.callback(self._tear_down)
             self._up.wait()
             self._set_up()
             self._owner.send({"ready": True})
             self._listen()
-            status = 0
-        except Closed:
-            status = 0
-        except (Lacking, MountError) as error:
-            self._tell_failure(error)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            self._tear_down()
-            os._exit(status)
-
-    def _tell_failure(self, error: Exception) -> None:
-        with contextlib.suppress(Closed):
-            kind = "lacking" if isinstance(error, Lacking) else "error"
-            self._owner.send({kind: str(error)})
 
     def _set_up(self) -> None:
         self._supervisor = Supervisor()
@@ -153,6 +140,7 @@ class Server:
         os.close(namespace)
         bound = self._binder.bind(self._view.of_machine(os.listdir(HOST_PROC)))
         self._stand_ins = StandIns(self.procfs, self._supervisor, self._binder, self._view)
+        self._stand_ins.on_death = self._chronicle.died
         with self.locked():
             self._stand_ins.begin()
             self._supervisor.set_last_pid(self._stand_ins.guest_pids_begin() - 1)
@@ -177,8 +165,17 @@ class Server:
         """Wait until the files about the OOM killer that a guest has are the simulated ones."""
         self._binder.bind(self._view.of_guest(pid)).result()
 
+    def note_kill(self, sender: Sender, pid: int, signo: int) -> None:
+        """Hear who is about to send a simulated process a signal."""
+        self._announced[pid, signo] = sender
+
     def _keep_up(self) -> None:
+        machine = self.procfs.machine
+        if machine is not self._machine:
+            self._machine = machine
+            self._chronicle.rebooted(machine)
         self._stand_ins.keep_up()
+        self._chronicle.sample()
 
     # -- Listening -------------------------------------------------------------------
 
@@ -223,15 +220,24 @@ class Server:
     def _hear_supervisor(self) -> None:
         message, _ = self._supervisor.events.receive()
         if "signalled" in message:
-            self._signalled(message["signalled"], message["signo"])
+            self._signalled(message["signalled"], message["signo"], message["sender"])
         elif "killed" in message:
-            self._signalled(message["killed"], signal.SIGKILL)
+            self._signalled(message["killed"], signal.SIGKILL, 0)
         else:
             self._owner.send({"event": "command", **message})
 
-    def _signalled(self, pid: int, number: int) -> None:
+    def _signalled(self, pid: int, number: int, sender_pid: int) -> None:
         with self.locked():
-            self._stand_ins.signalled(pid, number)
+            process = self._stand_ins.process(pid)
+            sender = self._announced.pop((pid, number), None) or self._guest(sender_pid)
+            if process is not None:
+                self._chronicle.signalled(process, number, sender)
+                self._stand_ins.signalled(process, number)
+
+    def _guest(self, pid: int) -> Sender | None:
+        """Return a real process inside as a sender, as far as it is known."""
+        process = self.procfs.machine.processes.get(pid)
+        return Sender(pid, process.comm) if process in self.procfs.adopted else None
 
     # -- What the owner asks ---------------------------------------------------------
 
@@ -276,11 +282,42 @@ class Server:
             )
         return {}, []
 
+    def _do_report(self, message: Message, fds: list[int]) -> tuple[Message, list[int]]:
+        with self.locked():
+            wall_s = time.monotonic() - self._began_s
+            report = self._chronicle.finish(message["command"], message["exit_status"], wall_s)
+        return {"summary": summary(report)}, [sealed_data(json.dumps(report.to_json()).encode())]
+
     def _file(self, path: str) -> File:
         node = self.procfs.lookup(path, self.procfs.machine.root)
         if not isinstance(node, File):
             raise IsADirectoryError(21, f"{path}: is no file.")
         return node
+
+
+def be_server(procfs: Procfs, options: SandboxOptions, owner: Channel) -> NoReturn:
+    """Be the server of a sandbox, in the child of a fork."""
+    with _last_words(owner):
+        Server(procfs, options, owner).run()
+    raise AssertionError("unreachable: the process has ended")
+
+
+@contextlib.contextmanager
+def _last_words(owner: Channel) -> Iterator[None]:
+    """End the process after the block, however that ends; tell the owner why."""
+    status = 1
+    try:
+        yield
+        status = 0
+    except Closed:
+        status = 0
+    except (Lacking, MountError) as error:
+        with contextlib.suppress(Closed):
+            owner.send({"lacking" if isinstance(error, Lacking) else "error": str(error)})
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
 
 
 def _refusal(error: OSError) -> Message:

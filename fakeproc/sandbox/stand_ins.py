@@ -11,7 +11,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,8 @@ class StandIns:
         self._supervisor = supervisor
         self._binder = binder
         self._view = view
+        self.on_death: Callable[[Process], object] = lambda process: None
+        """Called with each simulated process that has died."""
         self._there: dict[int, Process] = {}
         """The processes that have a stand-in, by pid."""
         self._machine = session.machine
@@ -142,24 +145,20 @@ class StandIns:
         for turn, process in turns:
             if process not in self._session.adopted:
                 now[process] = turn
+                if turn is Turn.DIED and self._has(process):
+                    self.on_death(process)
         born = [p for p, turn in now.items() if turn is not Turn.REAPED and not self._has(p)]
         self._end([(p, turn) for p, turn in now.items() if turn is not Turn.BORN and self._has(p)])
         self._make(born)
         self._end([(p, now[p]) for p in born if now[p] is Turn.DIED])
 
-    def signalled(self, pid: int, number: int) -> Process | None:
-        """Pass on a signal that a stand-in was sent; return whose it is, if it counts."""
-        process = self._there.get(pid)
-        if process is None:
-            return None
-        try:
+    def signalled(self, process: Process, number: int) -> None:
+        """Pass on a signal that a stand-in was sent; what cannot die gets a new one."""
+        with suppress(Refused):
             self._machine.kill(self._machine.root, process, number)
-        except Refused:
-            return None
         if number == signal.SIGKILL and (process.is_kthread or process.is_global_init):
-            self._supervisor.end([(pid, True)])
+            self._supervisor.end([(process.pid, True)])
             self._make([process])
-        return process
 
     def process(self, pid: int) -> Process | None:
         """Return the process that has a stand-in with this pid."""

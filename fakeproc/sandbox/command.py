@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MIT
+"""`fakeproc run`: a command in a sandbox, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+from fakeproc.mount import MountError
+from fakeproc.sandbox.sandbox import Sandbox, SandboxProcess
+
+_LOOK_S = 0.05
+"""How soon a signal to us is passed on."""
+
+_GRACE_S = 2.0
+"""How long a command may take to end when it has been told to."""
+
+
+class _Signals:
+    """The signals that somebody sends to us, to be passed on to the command."""
+
+    def __init__(self) -> None:
+        self._waiting: list[int] = []
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, self._take)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        self._waiting.append(number)
+
+    def taken(self) -> list[int]:
+        """Return those since the last time."""
+        taken, self._waiting = self._waiting, []
+        return taken
+
+
+def run_command(
+    sandbox: Sandbox, command: Sequence[str], report: Path | None, *, quiet: bool
+) -> int:
+    """Run a command in a new sandbox; return its exit code, or what a shell makes of it.
+
+    A command that is ended because the sandbox has lasted as long as it was to gives 0.
+    """
+    file = _open_report(report)
+    signals = _Signals()
+    with sandbox:
+        process = sandbox.popen(command)
+        _wait(sandbox, process, signals)
+        if process.failure:
+            raise CannotRun(process.returncode or 0, process.failure)
+        status = 0 if sandbox.is_over else _as_a_shell_has_it(process.returncode or 0)
+        if not quiet:
+            sys.stdout.flush()
+            sys.stderr.write(sandbox.summary(command, status))
+        if file is not None:
+            with file:
+                json.dump(sandbox.report(command, status), file, indent=1)
+                file.write("\n")
+    return status
+
+
+class CannotRun(Exception):
+    """The command cannot be run; a sentence says why, and ``code`` is what a shell gives."""
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+def _as_a_shell_has_it(code: int) -> int:
+    return code if code >= 0 else 128 - code
+
+
+def _open_report(path: Path | None) -> TextIO | None:
+    """Open the file before anything is run that would be in vain."""
+    try:
+        return path.open("w") if path is not None else None
+    except OSError as error:
+        raise MountError(f"{path}: cannot be written: {error.strerror}.") from None
+
+
+def _wait(sandbox: Sandbox, process: SandboxProcess, signals: _Signals) -> None:
+    """Wait for the command's end; pass on signals, and end it when it is time."""
+    kill_at_s = math.inf
+    while process.returncode is None:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_LOOK_S)
+        for number in signals.taken():
+            # What the terminal sends goes to the command as well.
+            if number not in (signal.SIGINT, signal.SIGQUIT) or not os.isatty(0):
+                process.send_signal(number)
+            if number != signal.SIGINT:
+                kill_at_s = min(kill_at_s, time.monotonic() + _GRACE_S)
+        if sandbox.is_over and kill_at_s == math.inf:
+            process.terminate()
+            kill_at_s = time.monotonic() + _GRACE_S
+        if time.monotonic() > kill_at_s:
+            process.kill()
