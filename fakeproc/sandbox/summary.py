@@ -10,7 +10,7 @@ from textwrap import fill
 from fakeproc.sandbox.report import Cause, KernelKill, Kill, Report, Sample, Sender, Why
 from fakeproc.units import align
 
-_WIDTH = 100
+_WIDTH = 92
 _MOST_KILLS = 4
 _MOST_KERNEL_KILLS = 2
 _MOST_NAMES = 3
@@ -167,17 +167,17 @@ def _bar(part_kb: int, whole_kb: int) -> str:
 def _chosen_samples(report: Report) -> list[Sample]:
     samples = report.samples
     times = [sample.at_s for sample in samples]
-    wanted = [0.0, report.simulated_s, report.lowest.at_s]
+    wanted = [0.0, report.simulated_s]
     for kill in report.kills[:_MOST_KILLS]:
         wanted += [kill.at_s, kill.at_s + (kill.relief_s or 0)]
     wanted += [kill.at_s for kill in report.kernel_kills[:_MOST_KERNEL_KILLS]]
     wanted += [report.simulated_s * part for part in _EVENLY]
-    chosen: dict[int, Sample] = {}
+    # The lowest comes first: at its time there may be another one, after a kill.
+    chosen = {report.lowest: None}
     for at_s in wanted:
-        place = max(bisect_right(times, at_s) - 1, 0)
         if len(chosen) < _MOST_ROWS:
-            chosen[place] = samples[place]
-    return [chosen[place] for place in sorted(chosen)]
+            chosen[samples[max(bisect_right(times, at_s) - 1, 0)]] = None
+    return sorted(chosen, key=lambda sample: sample.at_s)
 
 
 # -- Words -------------------------------------------------------------------------
