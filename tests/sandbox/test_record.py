@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fakeproc.kernel.behaviour import Behaviour, BehaviourKind
 from fakeproc.kernel.machine import CloneFlags, Hardware, Machine, sizes_for
 from fakeproc.kernel.profile import KernelConfig
 from fakeproc.kernel.task import Hold, Process
@@ -166,6 +167,27 @@ def test_a_second_kill_is_right_where_the_first_brings_no_relief() -> None:
     history.kill(second)
     history.pass_time(5)
     assert [kill.collateral for kill in history.finish().kills] == [(), ()]
+
+
+def test_a_second_kill_is_right_where_the_first_ignores_the_signal() -> None:
+    history, (first, second) = machine_of(200, 50)
+    history.machine.behave(first, Behaviour(BehaviourKind.CONSTANT, ignores_sigterm=True))
+    history.kill(first)
+    history.pass_time(1)
+    history.kill(second)
+    history.kill(first, signo=signal.SIGKILL)
+    one, two = history.finish().kills
+    assert (one.relief_s, two.relief_s) == (1.0, 0.0)
+    assert one.collateral == two.collateral == ()
+
+
+def test_the_dead_have_no_rank_any_more() -> None:
+    history, (first, second, _) = machine_of(200, 100, 50)
+    history.kill(first)
+    history.kill(second)
+    one, two = (kill.victim for kill in history.finish().kills)
+    assert (one.rank_by_oom_score, one.rank_by_rss, one.candidates) == (1, 1, 3)
+    assert (two.rank_by_oom_score, two.rank_by_rss, two.candidates) == (1, 1, 2)
 
 
 def test_a_process_group_dies_under_the_one_that_was_meant() -> None:
