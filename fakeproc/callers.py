@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -41,6 +42,16 @@ def host_status(tid: int) -> dict[str, str]:
         return {}
     pairs = (line.partition(":\t") for line in text.splitlines())
     return {name: value for name, _, value in pairs}
+
+
+def real_credentials(status: Mapping[str, str], full_capabilities: int) -> Credentials:
+    """Return the effective ids and capabilities that a status file tells.
+
+    Root has every capability of the machine, whatever the host has left it.
+    """
+    uid, gid = (int(status[field].split()[1]) for field in ("Uid", "Gid"))
+    held = int(status["CapEff"], 16) if uid else full_capabilities
+    return Credentials(uid, gid, held & full_capabilities)
 
 
 class HostCaller:
@@ -78,6 +89,14 @@ class HostCaller:
 
     def _in_own_namespace(self, field: str, default: int) -> int:
         return int(self._status.get(field, str(default)).split()[-1])
+
+
+def adopted_parent(procfs: Procfs, host_pid: int) -> int:
+    """Return the pid of the adopted process whose child this process of the host is, or 0."""
+    parent = int(host_status(host_pid).get("PPid", 0))
+    # Those adopted before a reboot are not of this machine, nor among these.
+    adopted = (process for process, pid in procfs.adopted.items() if pid == parent)
+    return next((process.pid for process in adopted if process.leader.alive), 0)
 
 
 class Callers:
@@ -209,7 +228,7 @@ class Callers:
             tid=tid,
             comm=caller.comm,
             credentials=caller.credentials,
-            parent=self._adopted_parent(caller.host_pid),
+            parent=adopted_parent(self._procfs, caller.host_pid),
         )
         with self._recorder.recorded(lambda: adopt, durable=False):
             return adopt.apply(self._procfs)
@@ -220,12 +239,3 @@ class Callers:
             pidfd = os.pidfd_open(host_pid)
             self._watched[pidfd] = host_pid
             self._poll.register(pidfd, select.POLLIN)
-
-    def _adopted_parent(self, host_pid: int) -> int:
-        """Return the pid of the adopted process whose child this is, or 0."""
-        parent = int(host_status(host_pid).get("PPid", 0))
-        process = self._procfs.machine.processes.get(parent)
-        # Those adopted before a reboot are not of this machine, nor among these.
-        if process is None or process not in self._procfs.adopted or process.leader.exiting:
-            return 0
-        return parent

@@ -57,6 +57,7 @@ CAP_SETUID = 1 << NAMES.index("setuid")
 CAP_SYS_ADMIN = 1 << NAMES.index("sys_admin")
 CAP_SYS_NICE = 1 << NAMES.index("sys_nice")
 CAP_SYS_PTRACE = 1 << NAMES.index("sys_ptrace")
+CAP_SYSLOG = 1 << NAMES.index("syslog")
 CAP_SYS_RESOURCE = 1 << NAMES.index("sys_resource")
 CAP_SYSLOG = 1 << NAMES.index("syslog")
 

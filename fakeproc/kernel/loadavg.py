@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 _FRACTION_BITS = 11
+_SI_LOAD_SHIFT = 16
 FIXED_1 = 1 << _FRACTION_BITS
 """1.0 as the kernel's averages have it: with 11 binary places."""
 
@@ -68,6 +69,12 @@ class LoadAverage:
         """Return the three averages as /proc/loadavg has them."""
         self._catch_up(now_ns)
         return " ".join(render_fixed(average + _HALF_OF_A_HUNDREDTH) for average in self._averages)
+
+    def sysinfo(self, now_ns: int) -> tuple[int, int, int]:
+        """Return them as sysinfo(2) has them, in units of 1/65536 (SI_LOAD_SHIFT)."""
+        self._catch_up(now_ns)
+        one, five, fifteen = (a << _SI_LOAD_SHIFT - _FRACTION_BITS for a in self._averages)
+        return one, five, fifteen
 
     def _catch_up(self, now_ns: int) -> None:
         """Look at each time that has been due; the number has been the same at all of them."""

@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import sizes_for
 from fakeproc.kernel.numa import ANYWHERE, Placement, PolicyMode
-from fakeproc.kernel.task import Caller, Credentials, Process, TaskCaller, Thread
+from fakeproc.kernel.task import Caller, Credentials, Process, TaskCaller, Thread, encode_name
 from fakeproc.procfs.node import Directory, File
 from fakeproc.procfs.session import Session
 from fakeproc.procfs.tree import Procfs
@@ -198,6 +198,11 @@ class Adopt:
     credentials: Credentials
     parent: int
     """The adopted process that is its parent; 0 for init."""
+    cmdline: tuple[str, ...] = ()
+    """Nothing: its name, or what it was before."""
+    pgrp: int | None = None
+    """None: its own group, or the one that it was in; the same of the session."""
+    session: int | None = None
 
     def apply(self, procfs: Procfs) -> Thread:
         """Make what is not there; return the task."""
@@ -207,7 +212,17 @@ class Adopt:
         leader = machine.process(self.pid).leader
         thread = machine.find_thread(self.tid) or machine.clone_thread(leader, tid=self.tid)
         machine.rename(thread, self.comm)
+        self._tell_more(leader)
         return thread
+
+    def _tell_more(self, leader: Thread) -> None:
+        process = leader.process
+        if self.cmdline and leader.mm is not None:
+            leader.mm.cmdline = tuple(map(encode_name, self.cmdline))
+        if self.pgrp is not None:
+            process.pgrp = self.pgrp
+        if self.session is not None:
+            process.session = self.session
 
     def _spawn(self, session: Session) -> None:
         machine = session.machine
@@ -221,7 +236,8 @@ class Adopt:
         session.adopted[process] = self.host_pid
 
     def to_json(self) -> dict[str, Any]:
-        """Return all of it."""
+        """Return all that there is to say."""
+        more = {"cmdline": list(self.cmdline) or None, "pgrp": self.pgrp, "session": self.session}
         return {
             "adopt": self.pid,
             "tid": self.tid,
@@ -229,6 +245,7 @@ class Adopt:
             **_credentials_to_json(self.credentials),
             "host_pid": self.host_pid,
             "parent": self.parent,
+            **{key: value for key, value in more.items() if value is not None},
         }
 
     @staticmethod
@@ -241,6 +258,9 @@ class Adopt:
             comm=_taken(values, "comm", str),
             credentials=_credentials_from_json(values),
             parent=_taken(values, "parent", int),
+            cmdline=tuple(map(str, _taken({"cmdline": [], **values}, "cmdline", list))),
+            pgrp=_taken(values, "pgrp", int) if "pgrp" in values else None,
+            session=_taken(values, "session", int) if "session" in values else None,
         )
 
 

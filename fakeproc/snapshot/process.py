@@ -77,7 +77,7 @@ def read_process(proc: Path, pid: int, memory_controller: str) -> HostProcess:
         stat = _stat(folder)
         tids = sorted(int(task.name) for task in (folder / "task").iterdir())
         mm_tid, memory = _memory_status(folder, tids, status)
-        sizes = _sizes(folder, memory) if mm_tid is not None else MemorySizes()
+        sizes = sizes_in(folder, memory) if mm_tid is not None else MemorySizes()
         score = _number(folder / "oom_score")
         if score == score_before:
             break
@@ -176,7 +176,9 @@ def _memory_status(
     return None, leader
 
 
-def _sizes(folder: Path, status: Mapping[str, str]) -> MemorySizes:
+def sizes_in(folder: Path, status: Mapping[str, str]) -> MemorySizes:
+    """Return the sizes that a status file tells; ``folder`` is where it is."""
+
     def pages(name: str) -> int:
         return int(status.get(name, "0").split()[0]) // PAGE_KIB
 

@@ -53,6 +53,7 @@ def through_json(entry: Entry) -> Entry:
         ChangeDirectory(Verb.MAKE, "/fakeproc/cgroup/\xe9\udce9", CALLER),
         ChangeDirectory(Verb.REMOVE, "/fakeproc/cgroup/a", PLACED),
         Adopt(5, 6, 7, "sh\udcc3", Credentials(1, 2, 3), parent=4),
+        Adopt(5, 6, 6, "sh", Credentials(), 0, cmdline=("sh", "\udcff"), pgrp=0, session=6),
         Depart(5),
         Nothing(),
     ],
