@@ -4,19 +4,10 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
 from fakeproc.procfs.tree import Procfs
-
-
-@dataclass(frozen=True, slots=True)
-class Sender:
-    """The guest that has sent a signal."""
-
-    pid: int
-    comm: str
-    cmdline: tuple[str, ...] = ()
+from fakeproc.sandbox.report import Sender
 
 
 class Server(Protocol):

@@ -33,9 +33,11 @@ from fakeproc.procfs.tree import Procfs
 from fakeproc.sandbox import namespaces
 from fakeproc.sandbox.binder import Binder, start_binder
 from fakeproc.sandbox.channel import Channel, Closed, Message, sealed_data, take_data
+from fakeproc.sandbox.guests import Guests
 from fakeproc.sandbox.lacking import Lacking
 from fakeproc.sandbox.record import Chronicle
 from fakeproc.sandbox.report import Sender
+from fakeproc.sandbox.seccomp import filter_program
 from fakeproc.sandbox.stand_ins import StandIns, Supervisor
 from fakeproc.sandbox.summary import summary
 from fakeproc.sandbox.view import FUSE_MOUNTPOINT, View, ViewKind
@@ -89,6 +91,7 @@ class Server:
         """The machine that the chronicle is about."""
         self._announced: dict[tuple[int, int], Sender] = {}
         """Who has been seen to send a signal that has not arrived yet, by pid and signal."""
+        self._guests = Guests(self)
         procfs.sandboxed = True
         procfs.real_procfs = self._view.real_procfs
 
@@ -128,6 +131,8 @@ class Server:
         with _last_words(self._owner), contextlib.ExitStack() as at_end:
             at_end.callback(self._tear_down)
             self._up.wait()
+            # This thread can start no others when it has made the pid namespace.
+            self._guests.start()
             self._set_up()
             self._owner.send({"ready": True})
             self._listen()
@@ -175,6 +180,7 @@ class Server:
             self._machine = machine
             self._chronicle.rebooted(machine)
         self._stand_ins.keep_up()
+        self._guests.end_killed()
         self._chronicle.sample()
 
     # -- Listening -------------------------------------------------------------------
@@ -256,11 +262,12 @@ class Server:
 
     def _do_run(self, message: Message, fds: list[int]) -> tuple[Message, list[int]]:
         env = {**message["env"], "FAKEPROC": self._view.root}
-        command = {**message, "env": env, "filter": ""}
+        program = filter_program(intercept=self._options.intercept)
+        command = {**message, "env": env, "filter": program.hex()}
         with self.locked():
             answer, listeners = self._supervisor.start(command, fds)
-        for fd in listeners:
-            os.close(fd)
+        for listener in listeners:
+            self._guests.add(listener)
         return answer, []
 
     def _do_signal(self, message: Message, fds: list[int]) -> tuple[Message, list[int]]:

@@ -21,7 +21,8 @@ from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.task import Process, Thread
 from fakeproc.kernel.task_view import nice_of
 from fakeproc.sandbox.population import Population, sandbox_pid
-from fakeproc.sandbox.protocol import Sender, Server
+from fakeproc.sandbox.protocol import Server
+from fakeproc.sandbox.report import Sender
 from fakeproc.sandbox.seccomp import GO_ON, Answer, Call, Notification
 from fakeproc.snapshot.process import read_pairs
 

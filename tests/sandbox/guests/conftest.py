@@ -20,7 +20,7 @@ from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.task import Process
 from fakeproc.procfs.tree import Procfs
 from fakeproc.sandbox.guests import Guests
-from fakeproc.sandbox.protocol import Sender
+from fakeproc.sandbox.report import Sender
 from fakeproc.sandbox.seccomp import INSTALL_FLAGS, architecture, filter_program
 from tests.conftest import wait_until
 from tests.sandbox.guests.launch import LACKS
