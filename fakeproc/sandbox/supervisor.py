@@ -3,7 +3,7 @@
 
 A stand-in is the real process that has the pid of a simulated one.  This script imports nothing of
 fakeproc and little else, since each stand-in starts as a copy of it.  The server S starts it as
-the first process of a pid namespace::
+the first process of a pid namespace, from a thread that lasts as long as S itself::
 
     python -I -S supervisor.py RPC_FD EVENTS_FD PROGRAM_FD
 
@@ -36,7 +36,7 @@ On the second socket the supervisor tells::
 
     {"signalled": pid, "signo": n, "sender": pid, "uid": uid}  of a stand-in that goes on as before
     {"killed": pid}                       by SIGKILL; it is held at its exit until "end"
-    {"exited": id, "status": wait status} of a command
+    {"exited": id, "status": wait status} of a command; what it did last may be told after it
     {"failed": id, "error": sentence, "errno": n}  of a command that could not be run; no "exited"
 
 S may hold its lock while it waits for an answer, so nothing here waits for S or for its mount, but
@@ -86,12 +86,11 @@ _AT_FDCWD = -100
 _OPEN_TREE_CLONE = 1
 _OPEN_TREE_CLOEXEC = os.O_CLOEXEC
 
+_PTRACE_TRACEME = 0
 _PTRACE_CONT = 7
-_PTRACE_GETEVENTMSG = 0x4201
+_PTRACE_SETOPTIONS = 0x4200
 _PTRACE_GETSIGINFO = 0x4202
-_PTRACE_SEIZE = 0x4206
 _PTRACE_O_TRACEEXIT = 0x40
-_PTRACE_O_EXITKILL = 0x100000
 _PTRACE_EVENT_EXIT = 6
 
 _SIGINFO = struct.Struct("iii4xiI")
@@ -233,15 +232,10 @@ class Phase(Enum):
 class StandIns:
     """The stand-ins, by pid.  They are children of this process, and traced by it."""
 
-    def __init__(self, program: int, wakeup: Wakeup, tell: Callable[[Message], None]) -> None:
+    def __init__(self, program: int, tell: Callable[[Message], None]) -> None:
         self._program = program
-        self._wakeup = wakeup
         self._tell = tell
         self._phases: dict[int, Phase] = {}
-        self._unborn: set[int] = set()
-        """Those that may not have executed the program yet."""
-        self._failed: dict[int, int] = {}
-        """Of these, whom it could not be done for, and the errno."""
 
     def __contains__(self, pid: int) -> bool:
         return pid in self._phases
@@ -249,25 +243,22 @@ class StandIns:
     def spawn(self, who: list[list[int]]) -> dict[int, int]:
         """Make stand-ins of (pid, uid, gid, pgrp); return the errno of those that are refused."""
         refused: dict[int, int] = {}
+        leaders_first = sorted(who, key=lambda one: one[0] != one[3])
         with self._passing_leaders(who):
-            # Its writing end is closed when each of them has executed the program or has ended.
-            started, unstarted = os.pipe2(os.O_CLOEXEC)
-            for pid, uid, gid, pgrp in sorted(who, key=lambda one: one[0] != one[3]):
+            for pid, uid, gid, pgrp in leaders_first:
                 try:
-                    self._spawn(pid, uid, gid, pgrp)
+                    self._clone(pid, uid, gid, pgrp)
                 except OSError as error:
                     refused[pid] = error.errno or errno.EIO
-            os.close(unstarted)
-            self._wait_for_the_unborn(started)
-            os.close(started)
-        refused.update(self._failed)
-        self._failed.clear()
+            # All are made before the first is waited for: they begin side by side.
+            for pid, *_ in leaders_first:
+                if pid not in refused and (code := self._await_program(pid)):
+                    refused[pid] = code
         return refused
 
     def end(self, who: list[tuple[int, bool]]) -> list[int]:
         """Make an end of each (pid, whether to reap it); return the pids that were stand-ins."""
         known = [(pid, reap) for pid, reap in who if pid in self._phases]
-        # All are killed before the first is waited for: they exit side by side.
         for pid, _ in known:
             if self._phases[pid] is Phase.ALIVE:
                 os.kill(pid, signal.SIGKILL)
@@ -283,19 +274,20 @@ class StandIns:
                 if stop.si_pid in self._phases:
                     self._stopped(stop.si_pid, stop.si_status)
 
-    def has_ended(self, pid: int) -> None:
-        """Take note of a stand-in that was not held at its exit, or not any longer."""
-        if self._phases[pid] is Phase.ALIVE:
-            self._tell({"killed": pid})
-        self._phases[pid] = Phase.ZOMBIE
+    def find_ended(self) -> None:
+        """Find who has ended without being held.
+
+        SIGKILL may come between the end of another stop and PTRACE_CONT, which then lets it exit.
+        """
+        for pid, phase in self._phases.items():
+            if phase is not Phase.ZOMBIE and _has_ended(pid):
+                self._ended(pid)
 
     @contextmanager
     def _passing_leaders(self, who: list[list[int]]) -> Iterator[None]:
         """Have the process groups whose leaders are no stand-ins while their members are made."""
-        pids = {pid for pid, *_ in who} | {
-            pid for pid, phase in self._phases.items() if phase is not Phase.ZOMBIE
-        }
-        passing = [pgrp for pgrp in {one[3] for one in who} - pids - {0} if _make_leader(pgrp)]
+        pgrps = {pgrp for *_, pgrp in who} - {pid for pid, *_ in who} - self._phases.keys() - {0}
+        passing = [pgrp for pgrp in pgrps if _make_leader(pgrp)]
         try:
             yield
         finally:
@@ -303,74 +295,56 @@ class StandIns:
                 os.kill(pgrp, signal.SIGKILL)
                 os.waitpid(pgrp, 0)
 
-    def _spawn(self, pid: int, uid: int, gid: int, pgrp: int) -> None:
+    def _clone(self, pid: int, uid: int, gid: int, pgrp: int) -> None:
         if _clone(pid) == 0:
             _become_stand_in(self._program, uid, gid, pgrp)
         self._phases[pid] = Phase.ALIVE
-        self._unborn.add(pid)
         if pgrp == pid:
             # It does so itself, but perhaps after the next one, a member, has been made.
             with suppress(OSError):
                 os.setpgid(pid, pid)
-        try:
-            # Before it executes the program: nobody can kill it unseen then, and of a process that
-            # is seized (other than with PTRACE_TRACEME) exec itself makes no stop.
-            _ptrace(_PTRACE_SEIZE, pid, _PTRACE_O_TRACEEXIT | _PTRACE_O_EXITKILL)
-        except OSError:
-            if not _has_ended(pid):
-                # It may not be traced at all: Yama's ptrace_scope is 3.
-                os.kill(pid, signal.SIGKILL)
+
+    def _await_program(self, pid: int) -> int:
+        """Wait until a new one executes the program; return the errno if it cannot.
+
+        Since it has asked to be traced (PTRACE_TRACEME), execve(2) sends it SIGTRAP.  So there is
+        nothing to be misread, as there would be if it were seized at some moment of its start.
+        """
+        while True:
+            change = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            assert change is not None
+            if change.si_code == os.CLD_EXITED:
                 os.waitpid(pid, 0)
                 del self._phases[pid]
-                raise
-            self._stillborn(pid)
-
-    def _wait_for_the_unborn(self, started: int) -> None:
-        poll = select.poll()
-        poll.register(started, select.POLLIN)
-        poll.register(self._wakeup, select.POLLIN)
-        while started not in dict(poll.poll()):
-            # Who has stopped before the exec keeps its copy of the writing end open.
-            self._wakeup.clear()
-            self.look()
-        self._unborn.clear()
+                return change.si_status
+            if change.si_code != os.CLD_TRAPPED:
+                self._ended(pid)
+                return 0
+            if change.si_status == signal.SIGTRAP and _sender(pid)[0] == pid:
+                break
+            self._signalled(pid, change.si_status)
+        with suppress(ProcessLookupError):
+            _ptrace(_PTRACE_SETOPTIONS, pid, _PTRACE_O_TRACEEXIT)
+        _continue(pid)
+        return 0
 
     def _stopped(self, pid: int, status: int) -> None:
-        signo, event = status & 0xFF, status >> 8
-        if event != _PTRACE_EVENT_EXIT:
-            if event == 0:
-                self._signalled(pid, signo)
-            _continue(pid)
-        elif pid in self._unborn:
-            _continue(pid)
-            self._stillborn(pid)
-        else:
+        if status >> 8 == _PTRACE_EVENT_EXIT:
             self._phases[pid] = Phase.HELD
             self._tell({"killed": pid})
+        else:
+            self._signalled(pid, status)
 
     def _signalled(self, pid: int, signo: int) -> None:
-        siginfo = ctypes.create_string_buffer(_SIGINFO_SIZE)
-        try:
-            _ptrace(_PTRACE_GETSIGINFO, pid, ctypes.addressof(siginfo))
-        except ProcessLookupError:
-            # Meanwhile it was killed; the signal was there all the same, but from whom?
-            return
-        _, _, code, sender, uid = _SIGINFO.unpack_from(siginfo.raw)
-        # What comes from the kernel (the terminal's Ctrl-C) or from outside the namespace is not
-        # of the simulated world.
-        if code <= 0 and sender:
+        sender, uid = _sender(pid)
+        if sender:
             self._tell({"signalled": pid, "signo": signo, "sender": sender, "uid": uid})
+        _continue(pid)
 
-    def _stillborn(self, pid: int) -> None:
-        """Take note of one that has ended, or is about to, before it has executed the program."""
-        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        assert ended is not None
-        if ended.si_code == os.CLD_EXITED:
-            os.waitpid(pid, 0)
-            del self._phases[pid]
-            self._failed[pid] = ended.si_status
-        else:
-            self.has_ended(pid)
+    def _ended(self, pid: int) -> None:
+        if self._phases[pid] is Phase.ALIVE:
+            self._tell({"killed": pid})
+        self._phases[pid] = Phase.ZOMBIE
 
     def _end(self, pid: int, *, reap: bool) -> None:
         """Preconditions: it is held, a zombie, or has been sent SIGKILL."""
@@ -384,8 +358,24 @@ class StandIns:
             self._phases[pid] = Phase.ZOMBIE
 
 
+def _sender(pid: int) -> tuple[int, int]:
+    """Return who has sent the signal that has stopped this one: pid and user id.
+
+    The pid is 0 where the sender is not of the simulated world: the kernel (the terminal's
+    Ctrl-C), somebody outside the namespace; and where it cannot be known any more.
+    """
+    siginfo = ctypes.create_string_buffer(_SIGINFO_SIZE)
+    try:
+        _ptrace(_PTRACE_GETSIGINFO, pid, ctypes.addressof(siginfo))
+    except ProcessLookupError:
+        # It is not stopped any more: SIGKILL has come.
+        return 0, 0
+    _, _, code, sender, uid = _SIGINFO.unpack_from(siginfo)
+    return (sender, uid) if code <= 0 else (0, 0)
+
+
 def _continue(pid: int) -> None:
-    """Let a stopped one go on, without the signal that stopped it."""
+    """Let a stopped one go on, without the signal that has stopped it."""
     # It is not stopped any more if SIGKILL has come, and not there if it is a zombie.
     with suppress(ProcessLookupError):
         _ptrace(_PTRACE_CONT, pid)
@@ -424,17 +414,19 @@ def _become_stand_in(program: int, uid: int, gid: int, pgrp: int) -> NoReturn:
     """Execute the program; if it cannot be done, exit with the errno."""
     code = errno.EIO
     try:
+        _ptrace(_PTRACE_TRACEME, 0)
         if pgrp:
             with suppress(OSError):
                 os.setpgid(0, pgrp)
-        for change, ids in (
-            (os.setgroups, ([],)),
-            (os.setresgid, (gid,) * 3),
-            (os.setresuid, (uid,) * 3),
-        ):
-            # setgroups(2) may be forbidden in a user namespace, an id may not be mapped.
-            with suppress(OSError):
-                change(*ids)
+        # It may be forbidden in a user namespace.
+        with suppress(PermissionError):
+            os.setgroups([])
+        # EINVAL where an id is not mapped.
+        with suppress(OSError):
+            os.setresgid(gid, gid, gid)
+        with suppress(OSError):
+            os.setresuid(uid, uid, uid)
+        os.closerange(0, 3)
         os.execve(program, ["stand-in"], {})
     except OSError as error:
         code = error.errno or code
@@ -449,8 +441,13 @@ class RealProcfs:
         self._root = root
 
     def children(self) -> list[int]:
-        """Return the pids of all children of this process."""
-        return [int(pid) for pid in self._read("1/task/1/children").split()]
+        """Return the pids of all children of this process; none without CONFIG_PROC_CHILDREN."""
+        try:
+            fd = os.open("1/task/1/children", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._root)
+        except FileNotFoundError:
+            return []
+        with open(fd, "rb") as file:
+            return [int(pid) for pid in file.read().split()]
 
     def set_last_pid(self, pid: int) -> None:
         """Set the pid after which the next free one is looked for."""
@@ -459,10 +456,6 @@ class RealProcfs:
             os.write(fd, b"%d" % pid)
         finally:
             os.close(fd)
-
-    def _read(self, path: str) -> bytes:
-        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._root), "rb") as file:
-            return file.read()
 
 
 class Guests:
@@ -525,7 +518,7 @@ class Guests:
         if first is None:
             return
         if first.si_pid in self._stand_ins:
-            self._stand_ins.has_ended(first.si_pid)
+            self._stand_ins.find_ended()
         for pid in procfs.children():
             if pid not in self._stand_ins and pid not in self._commands:
                 os.waitpid(pid, os.WNOHANG)
@@ -596,7 +589,7 @@ class Supervisor:
         self._rpc = rpc
         self._events = Events(events)
         self._wakeup = Wakeup()
-        self._stand_ins = StandIns(program, self._wakeup, self._events.tell)
+        self._stand_ins = StandIns(program, self._events.tell)
         self._guests = Guests(self._stand_ins, self._events.tell)
         self._procfs: RealProcfs | None = None
         self._requests: dict[str, Callable[[Message], Message]] = {
@@ -615,11 +608,12 @@ class Supervisor:
         while True:
             poll.register(self._events, select.POLLOUT if self._events else 0)
             ready = dict(poll.poll())
-            self._wakeup.clear()
             if self._rpc.fileno() in ready and not self._answer():
                 return
-            self._stand_ins.look()
-            self._guests.look(self._procfs)
+            if self._wakeup.fileno() in ready:
+                self._wakeup.clear()
+                self._stand_ins.look()
+                self._guests.look(self._procfs)
             self._events.flush()
 
     def _answer(self) -> bool:

@@ -16,15 +16,14 @@ from typing import IO, Any
 
 import pytest
 
-from fakeproc.sandbox import supervisor
 from fakeproc.sandbox.stand_in import open_program
 from tests.conftest import wait_until
-from tests.sandbox import launch
 
 _LIMIT_S = 20.0
+_BATCH = 500
+_ALL_IDS = 4294967295
 FIRST_PID = 100_000
 NOBODY = 65534
-ALL_IDS = 4294967295
 
 Message = dict[str, Any]
 
@@ -32,37 +31,32 @@ Message = dict[str, Any]
 class Supervised:
     """A supervisor, and the server's side of its two sockets."""
 
-    def __init__(self, *, uid: int) -> None:
+    def __init__(self, uid: int) -> None:
         self._commands = 0
+        self.seen: list[Message] = []
+        """What was told of stand-ins while a command ran."""
         self.rpc, rpc = _sockets()
         self.events, events = _sockets()
         program = open_program()
         ready, tell = os.pipe()
         wait, mapped = os.pipe()
-        fds = [rpc.fileno(), events.fileno(), program]
-        try:
-            self.launcher = subprocess.Popen(
-                [
-                    sys.executable,
-                    *(launch.__file__, str(tell), str(wait)),
-                    *(supervisor.__file__, *map(str, fds)),
-                ],
-                pass_fds=(*fds, tell, wait),
-                stderr=subprocess.PIPE,
-                **({"user": uid, "group": uid, "extra_groups": []} if uid != os.getuid() else {}),
-            )
-            os.close(tell)
-            said = os.read(ready, 4096)
-            if said != b"ready":
-                self.launcher.wait()
-                _require(f"user namespaces cannot be made: {said.decode(errors='replace')}")
+        fds = (tell, wait, rpc.fileno(), events.fileno(), program)
+        self.launcher = subprocess.Popen(
+            [sys.executable, "-m", "tests.sandbox.launch", *map(str, (uid, *fds))],
+            pass_fds=fds,
+            stderr=subprocess.PIPE,
+        )
+        for fd in (tell, wait, program):
+            os.close(fd)
+        rpc.close()
+        events.close()
+        with open(ready) as told, open(mapped, "w") as answer:
+            said = told.read(len("ready"))
+            if said != "ready":
+                self.kill()
+                require(f"user namespaces cannot be made here: {said}{told.read()}")
             _map_ids(self.launcher.pid, uid)
-            os.write(mapped, b"x")
-        finally:
-            for fd in (program, ready, wait, mapped):
-                os.close(fd)
-            rpc.close()
-            events.close()
+            answer.write("x")
 
     @property
     def stderr(self) -> IO[bytes]:
@@ -80,10 +74,10 @@ class Supervised:
         return {**decoded, "listener": received[0]} if received else decoded
 
     def spawn(self, *pids: int, uid: int = 0, gid: int = 0, pgrp: int = 0) -> list[list[int]]:
-        """Make stand-ins; return those that were refused."""
+        """Make stand-ins; return those that were refused, and the errno."""
         refused: list[list[int]] = []
-        for start in range(0, len(pids), 500):
-            who = [[pid, uid, gid, pgrp] for pid in pids[start : start + 500]]
+        for start in range(0, len(pids), _BATCH):
+            who = [[pid, uid, gid, pgrp] for pid in pids[start : start + _BATCH]]
             refused += self.ask("spawn", who=who)["refused"]
         return refused
 
@@ -113,43 +107,37 @@ class Supervised:
         event: Message = json.loads(self.events.recv(65536))
         return event
 
-    def no_event(self) -> bool:
-        """Say whether nothing more has been told of what was there before the last answer."""
-        # Events of earlier stops may still be in the making: an answer and a look lie between.
-        self.ask("end", who=[])
-        self.ask("end", who=[])
-        return not select.select([self.events], [], [], 0)[0]
-
-    def output(self, *argv: str, **request: Any) -> str:
-        """Run a command until it ends well; return what it has written."""
-        output, status = self.result(*argv, **request)
-        assert status == 0, (argv, status, output)
-        return output
-
-    def result(self, *argv: str, **request: Any) -> tuple[str, int]:
-        """Run a command; return what it has written, and its wait status.
-
-        Events of stand-ins that come meanwhile are in `seen`.
-        """
-        reader, writer = os.pipe()
-        with open(reader, errors="replace") as file:
-            started = self.run(*argv, stdout=writer, **request)
-            os.close(writer)
-            assert "pid" in started, started
-            output = file.read()
-        self.seen: list[Message] = []
-        while (event := self.event()).get("exited") != started["id"]:
-            assert "failed" not in event, event
-            self.seen.append(event)
-        return output, event["status"]
+    def told(self, count: int) -> list[Message]:
+        """Return so many events, those that were seen already first."""
+        while len(self.seen) < count:
+            self.seen.append(self.event())
+        return self.seen
 
     def sh(self, script: str, **request: Any) -> str:
-        """Run a shell script to its end; return what it has written."""
-        return self.output("sh", "-c", script, **request)
+        """Run a shell script until it ends well; return what it has written.
 
-    def namespace_pids(self) -> list[int]:
-        """Return the host's pids of all in the supervisor's pid namespace."""
-        return [int(p.name) for p in Path("/proc").glob("[0-9]*") if self._is_inside(p)]
+        What is told of stand-ins until then is in `seen`, but what it did last may be told later.
+        """
+        started, output = self.popen("sh", "-c", script, **request)
+        with output:
+            written = output.read()
+        assert self.exit_status(started["id"]) == 0, (script, written)
+        return written
+
+    def popen(self, *argv: str, **request: Any) -> tuple[Message, IO[str]]:
+        """Start a command; return the answer, and what to read its output from."""
+        reader, writer = os.pipe()
+        started = self.run(*argv, stdout=writer, **request)
+        os.close(writer)
+        return started, open(reader)
+
+    def exit_status(self, number: int) -> int:
+        """Wait for the end of a command; return its wait status."""
+        while (event := self.event()).get("exited") != number:
+            assert "failed" not in event, event
+            self.seen.append(event)
+        status: int = event["status"]
+        return status
 
     def note_namespace(self) -> None:
         """Remember the namespace, once the supervisor is there."""
@@ -157,16 +145,24 @@ class Supervised:
         self.pid = int(children.read_text())
         self._namespace = os.readlink(f"/proc/{self.pid}/ns/pid")
 
-    def _is_inside(self, process: Path) -> bool:
-        with suppress(OSError):
-            return os.readlink(process / "ns/pid") == self._namespace
-        return False
+    def inside(self) -> dict[int, int]:
+        """Return all processes of the namespace: their pids on the host, by their pids in it."""
+        found: dict[int, int] = {}
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if os.readlink(process / "ns/pid") == self._namespace:
+                    found[int(_status(process, "NSpid").split()[-1])] = int(process.name)
+        return found
 
-    def stop(self) -> int:
+    def field(self, pid: int, name: str) -> str:
+        """Return a field of the real status file of a process of the namespace."""
+        return _status(Path(f"/proc/{self.inside()[pid]}"), name)
+
+    def close(self) -> int:
         """Let the supervisor end; return its exit code."""
         self.rpc.close()
         code = self.launcher.wait(_LIMIT_S)
-        wait_until(lambda: not self.namespace_pids(), "end of the namespace")
+        wait_until(lambda: not self.inside(), "the end of the namespace")
         return code
 
     def kill(self) -> None:
@@ -183,15 +179,20 @@ def _sockets() -> tuple[socket.socket, socket.socket]:
 
 
 def _map_ids(pid: int, uid: int) -> None:
-    count = ALL_IDS if uid == 0 else 1
     process = Path(f"/proc/{pid}")
+    count = 1 if uid else _ALL_IDS
     if uid:
         (process / "setgroups").write_text("deny")
     (process / "uid_map").write_text(f"0 {uid} {count}")
     (process / "gid_map").write_text(f"0 {uid} {count}")
 
 
-def _require(lacking: str) -> None:
+def _status(process: Path, name: str) -> str:
+    lines = (process / "status").read_text().splitlines()
+    return next(line.partition(":")[2].strip() for line in lines if line.startswith(f"{name}:"))
+
+
+def require(lacking: str) -> None:
     """Skip where something is lacking; CI has it and must not skip."""
     if os.environ.get("CI"):
         pytest.fail(lacking)
@@ -200,14 +201,14 @@ def _require(lacking: str) -> None:
 
 @pytest.fixture
 def launched() -> Iterator[Callable[..., Supervised]]:
-    """Return a function that starts a supervisor, for a user if one is given."""
+    """Return a function that starts a supervisor, for another user if one is given."""
     made: list[Supervised] = []
 
     def start(*, uid: int | None = None, view: str = "bind") -> Supervised:
-        made.append(Supervised(uid=os.getuid() if uid is None else uid))
+        made.append(Supervised(os.getuid() if uid is None else uid))
         answer = made[-1].ask("prepare", view=view)
         if "error" in answer:
-            _require(answer["error"])
+            require(answer["error"])
         made[-1].note_namespace()
         return made[-1]
 
@@ -215,7 +216,7 @@ def launched() -> Iterator[Callable[..., Supervised]]:
         yield start
         for one in made:
             if one.launcher.poll() is None:
-                assert one.stop() == 0
+                assert one.close() == 0
             errors = one.stderr.read().decode()
             assert not errors, errors
     finally:
@@ -225,5 +226,5 @@ def launched() -> Iterator[Callable[..., Supervised]]:
 
 @pytest.fixture
 def supervised(launched: Callable[..., Supervised]) -> Supervised:
-    """Return a supervisor of this user."""
+    """Return a supervisor of this user, with the view bind."""
     return launched()

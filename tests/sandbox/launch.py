@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Start the supervisor in namespaces of its own: launch.py TELL_FD WAIT_FD SUPERVISOR ARG..."""
+"""Start the supervisor in namespaces of its own: launch.py UID TELL_FD WAIT_FD ARG..."""
 
 from __future__ import annotations
 
@@ -7,14 +7,27 @@ import ctypes
 import os
 import sys
 
+# Whoever becomes another user here may not be allowed to read Python's library any more, so what
+# is imported late must be there already.
+import warnings  # noqa: F401
+
+from fakeproc.sandbox import supervisor
+
 _CLONE_NEWNS = 0x20000
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWPID = 0x20000000
+_PR_SET_DUMPABLE = 4
 
 
-def launch(tell: int, wait: int, command: list[str]) -> int:
+def launch(uid: int, tell: int, wait: int, fds: list[int]) -> int:
     """Run the supervisor; return its exit code."""
     libc = ctypes.CDLL(None, use_errno=True)
+    as_other = uid != os.getuid()
+    if as_other:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+        libc.prctl(_PR_SET_DUMPABLE, 1)
     if libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS | _CLONE_NEWPID):
         os.write(tell, os.strerror(ctypes.get_errno()).encode())
         return 1
@@ -31,11 +44,16 @@ def launch(tell: int, wait: int, command: list[str]) -> int:
         file.write("simulated\n")
     pid = os.fork()
     if pid == 0:
-        os.execv(sys.executable, [sys.executable, "-I", "-S", *command])
-    for fd in map(int, command[1:]):
+        if as_other:
+            supervisor.main(*fds)
+            os._exit(0)
+        args = [supervisor.__file__, *map(str, fds)]
+        os.execv(sys.executable, [sys.executable, "-I", "-S", *args])
+    for fd in fds:
         os.close(fd)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 if __name__ == "__main__":
-    sys.exit(launch(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]))
+    user, told, waited, *rest = map(int, sys.argv[1:])
+    sys.exit(launch(user, told, waited, rest))
