@@ -106,6 +106,7 @@ class Chronicle:
         """
         if signo == 0 or process.is_zombie or process.reaped:
             return
+        sender = _cleaned(sender)
         kill = self._kills.get((process, _tool_of(sender)))
         if kill is None:
             if len(self._kills) == MOST_ENTRIES:
@@ -195,7 +196,7 @@ class Chronicle:
         request = OomRequest(machine.hardware.totalpages)
         kill = _Kill(
             process,
-            _cleaned(sender),
+            sender,
             self._elapsed_ns,
             _victim(machine, process, self._present_ranks(request)),
             _kernel_choice(machine, request, process),
@@ -410,6 +411,7 @@ def _told(kills: Iterable[_Kill]) -> list[Kill]:
         for earlier in dict.fromkeys(meant[k.first_of_group or k] for k in kill.rushed_past):
             if earlier.relief_ns is not None and kill.cause is Cause.TOOL:
                 beside[earlier].append(kill.beside(Why.RELIEF_UNDERWAY))
+    alone.sort(key=lambda kill: kill.at_ns)
     return [kill.told(beside.get(kill, ())) for kill in alone]
 
 
