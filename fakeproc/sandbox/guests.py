@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable
 
 from fakeproc.kernel.errors import Refused
+from fakeproc.sandbox.guest_memory import read_string
 from fakeproc.sandbox.intercept import Intercept
 from fakeproc.sandbox.population import Population
 from fakeproc.sandbox.protocol import Server
@@ -25,6 +26,9 @@ from fakeproc.sandbox.seccomp import GO_ON, Answer, Call, Notification, receive
 from fakeproc.sandbox.signals import Signals
 
 log = logging.getLogger(__name__)
+
+_PATH_ARGUMENT = {Call.OPEN: 0, Call.OPENAT: 1}
+"""Where the calls that have their flags behind it have the path."""
 
 MEASURE_INTERVAL_S = 0.1
 """How often the machine is told what has become of the guests."""
@@ -139,6 +143,18 @@ class Guests:
         return GO_ON
 
     def _open(self, call: Notification) -> Answer:
-        """Let who opens a file for writing be known: it may be its own oom_score_adj."""
+        """Let who opens a file for writing be known: it may be its own oom_score_adj.
+
+        A file that could not be bound, as the host's kernel has none, is opened for it.
+        """
         self._population.meet(call.tid)
-        return GO_ON
+        argument = _PATH_ARGUMENT.get(call.call)
+        if argument is None:
+            return GO_ON
+        path = read_string(call.tid, call.args[argument]) or b""
+        unbound = self._server.unbound_files.get(path)
+        if unbound is None:
+            return GO_ON
+        flags = call.int_arg(argument + 1)
+        descriptor = os.open(unbound, flags & os.O_ACCMODE | os.O_CLOEXEC)
+        return Answer(descriptor=descriptor, descriptor_flags=flags & os.O_CLOEXEC)

@@ -17,6 +17,7 @@ from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.log import Record
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.meminfo import meminfo
+from fakeproc.sandbox.guest_memory import handed_over, read_string
 from fakeproc.sandbox.protocol import Server
 from fakeproc.sandbox.seccomp import GO_ON, Answer, Call, Notification
 
@@ -26,7 +27,6 @@ _FUSE_SUPER_MAGIC = 0x65735546
 
 _PROC, _CGROUP = PurePosixPath("/proc"), PurePosixPath("/sys/fs/cgroup")
 
-_PATH_MAX = 4096
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 # struct sysinfo of 64 bits: uptime, loads, six sizes, procs, high memory, unit.
@@ -57,14 +57,14 @@ class Intercept:
     def _sysinfo(self, call: Notification) -> Answer:
         with self._server.locked():
             data = sysinfo(self._server.procfs.machine)
-        return _handed_over(call, call.args[0], data)
+        return handed_over(call, call.args[0], data)
 
     # -- statfs ------------------------------------------------------------------------
 
     def _statfs(self, call: Notification) -> Answer:
         if not call.is_valid:
             return GO_ON
-        path = _read_string(call.tid, call.args[0])
+        path = read_string(call.tid, call.args[0])
         if path is None:
             return GO_ON
         seen = _as_the_server_sees(call.tid, path)
@@ -100,7 +100,7 @@ class Intercept:
             if action == _SYSLOG_READ_CLEAR:
                 self._clear()
         data = b"".join(_last_that_fit(lines, size))
-        return _handed_over(call, buffer, data, value=len(data))
+        return handed_over(call, buffer, data, value=len(data))
 
     def _shown(self) -> list[Record]:
         machine = self._server.procfs.machine
@@ -194,7 +194,7 @@ def _statfs_of(call: Notification, path: str) -> Answer:
     if kind != _FUSE_SUPER_MAGIC or magic is None:
         return GO_ON
     data = _simple_statfs(magic, rest)
-    return _handed_over(call, call.args[1], data)
+    return handed_over(call, call.args[1], data)
 
 
 def _simple_statfs(magic: int, rest: bytes) -> bytes:
@@ -212,60 +212,4 @@ def _native_fstatfs(fd: int) -> bytes:
     return buffer.raw
 
 
-# -- The memory of a guest ---------------------------------------------------------
-
-
-class _Iovec(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-def _handed_over(call: Notification, address: int, data: bytes, value: int = 0) -> Answer:
-    """Write to the caller's memory, if it still waits; EFAULT where that cannot be written."""
-    if not call.is_valid:
-        return GO_ON
-    try:
-        buffer = ctypes.create_string_buffer(data, len(data))
-        written = _transfer(_libc.process_vm_writev, call.tid, address, buffer)
-    except OSError as error:
-        # Who may not be traced is not answered for.
-        return Answer(error=errno.EFAULT) if error.errno == errno.EFAULT else GO_ON
-    return Answer(value) if written == len(data) else Answer(error=errno.EFAULT)
-
-
-def _read_string(tid: int, address: int) -> bytes | None:
-    """Read a path from a guest's memory, page by page; None where there is none."""
-    found = b""
-    while len(found) < _PATH_MAX:
-        length = _PAGE_BYTES - (address + len(found)) % _PAGE_BYTES
-        buffer = ctypes.create_string_buffer(length)
-        try:
-            length = _transfer(_libc.process_vm_readv, tid, address + len(found), buffer)
-        except OSError:
-            return None
-        text, end, _ = buffer.raw[:length].partition(b"\0")
-        found += text
-        if end:
-            return found
-    return None
-
-
-def _transfer(
-    call: Callable[..., int], tid: int, address: int, buffer: ctypes.Array[ctypes.c_char]
-) -> int:
-    """Copy between this memory and that of a task; return how many bytes it was."""
-    here = _Iovec(ctypes.addressof(buffer), len(buffer))
-    there = _Iovec(address, len(buffer))
-    done = call(tid, ctypes.byref(here), 1, ctypes.byref(there), 1, 0)
-    if done < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return done
-
-
 _libc = ctypes.CDLL(None, use_errno=True)
-for _name in ("process_vm_readv", "process_vm_writev"):
-    getattr(_libc, _name).restype = ctypes.c_ssize_t
-    getattr(_libc, _name).argtypes = (
-        *(ctypes.c_int, ctypes.c_void_p, ctypes.c_ulong),
-        *(ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong),
-    )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -16,6 +17,10 @@ class Server(Protocol):
     @property
     def procfs(self) -> Procfs:
         """The machine and who is who on it; only to be used while it is `locked`."""
+
+    @property
+    def unbound_files(self) -> Mapping[bytes, str]:
+        """Simulated files for which there is nothing to bind them over, and where they are."""
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the server's lock, which cannot be taken twice.

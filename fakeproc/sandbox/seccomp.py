@@ -178,10 +178,12 @@ def _instruction(code: int, value: int, *, then: int = 0, otherwise: int = 0) ->
 
 # -- The listener ------------------------------------------------------------------
 
-_RECV, _SEND, _ID_VALID = 0xC0502100, 0xC0182101, 0x40082102
+_RECV, _SEND, _ID_VALID, _ADDFD = 0xC0502100, 0xC0182101, 0x40082102, 0x40182103
 _NOTIFICATION = struct.Struct("=QIIiIQ6Q")
 _RESPONSE = struct.Struct("=QqiI")
 _CONTINUE = 1
+_ADDITION = struct.Struct("=QIIII")
+_ADD_AND_SEND = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,11 @@ class Answer:
     """An errno; 0: none."""
     goes_on: bool = False
     """The kernel does what was asked for (SECCOMP_USER_NOTIF_FLAG_CONTINUE, 5.5)."""
+    descriptor: int = -1
+    """One of ours, of which the caller gets a copy (SECCOMP_ADDFD_FLAG_SEND, 5.14); ours is
+    closed.  -1: none."""
+    descriptor_flags: int = 0
+    """O_CLOEXEC, where the caller's is to have it."""
 
 
 GO_ON = Answer(goes_on=True)
@@ -226,10 +233,22 @@ class Notification:
 
     def answer(self, answer: Answer) -> None:
         """Answer; who has died meanwhile, or was interrupted, gets none."""
+        if answer.descriptor >= 0:
+            self._hand_over(answer)
+            return
         flags = _CONTINUE if answer.goes_on else 0
         response = _RESPONSE.pack(self.id, answer.value, -answer.error, flags)
         with suppress(FileNotFoundError):
             fcntl.ioctl(self.listener, _SEND, response)
+
+    def _hand_over(self, answer: Answer) -> None:
+        flags = answer.descriptor_flags
+        addition = _ADDITION.pack(self.id, _ADD_AND_SEND, answer.descriptor, 0, flags)
+        try:
+            with suppress(FileNotFoundError):
+                fcntl.ioctl(self.listener, _ADDFD, addition)
+        finally:
+            os.close(answer.descriptor)
 
 
 def receive(listener: int) -> Notification | None:

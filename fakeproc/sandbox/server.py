@@ -91,6 +91,7 @@ class Server:
         """The machine that the chronicle is about."""
         self._announced: dict[tuple[int, int], Sender] = {}
         """Who has been seen to send a signal that has not arrived yet, by pid and signal."""
+        self.unbound_files = self._view.unbound(os.listdir(HOST_PROC))
         self._guests = Guests(self)
         procfs.sandboxed = True
         procfs.real_procfs = self._view.real_procfs

@@ -99,6 +99,7 @@ _SIGINFO_SIZE = 128
 
 _SECCOMP_SET_MODE_FILTER = 1
 _SECCOMP_FILTER_FLAG_NEW_LISTENER = 8
+_SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV = 32  # 5.19: no signal repeats a call that is answered.
 _SOCK_FILTER_SIZE = 8
 
 # A stand-in starts in a copy of this process, without Python's fork(): PyDLL keeps the GIL, so
@@ -160,12 +161,16 @@ def _install_filter(program: bytes) -> int:
     """Put this thread under a seccomp filter; return the listener of its notifications."""
     number = _SYS_SECCOMP[os.uname().machine]
     prog = _SockFprog(len(program) // _SOCK_FILTER_SIZE, program)
-    return _syscall(
-        number,
-        _SECCOMP_SET_MODE_FILTER,
-        _SECCOMP_FILTER_FLAG_NEW_LISTENER,
-        ctypes.addressof(prog),
-    )
+
+    def install(flags: int) -> int:
+        return _syscall(number, _SECCOMP_SET_MODE_FILTER, flags, ctypes.addressof(prog))
+
+    try:
+        return install(_SECCOMP_FILTER_FLAG_NEW_LISTENER | _SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return install(_SECCOMP_FILTER_FLAG_NEW_LISTENER)
 
 
 class Wakeup:

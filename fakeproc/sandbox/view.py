@@ -74,6 +74,13 @@ class View:
         names = {path.partition("/")[0] for path in SYSTEM_ENTRIES} & set(there) - _LEFT_REAL
         return [(f"{self.root}/{name}", f"/proc/{name}") for name in sorted(names)] + outside
 
+    def unbound(self, there: Iterable[str]) -> dict[bytes, str]:
+        """Return the simulated files that the real root lacks, and where the server has them."""
+        if self.kind is ViewKind.OVERMOUNT:
+            return {}
+        names = {path for path in SYSTEM_ENTRIES if "/" not in path} - set(there)
+        return {f"/proc/{name}".encode(): f"{FUSE_MOUNTPOINT}/{name}" for name in names}
+
     def of_task(self, pid: int) -> Binds:
         """Return what is bound of a simulated process."""
         if self.kind is ViewKind.OVERMOUNT:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,6 +38,7 @@ class FakeServer:
         self.lock = threading.Lock()
         self.bound: list[int] = []
         self.noted: list[tuple[Sender, int, int]] = []
+        self.unbound_files: Mapping[bytes, str] = {}
 
     @contextmanager
     def locked(self) -> Iterator[None]:
