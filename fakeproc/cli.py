@@ -48,6 +48,9 @@ EXIT_OK = 0
 EXIT_REFUSED = 1
 EXIT_LACKING = 77
 """What `run` needs is not to be had here; test harnesses take it for a skip."""
+ROOT_VARIABLE = "FAKEPROC"
+"""Where the simulated /proc is, for programs in a sandbox."""
+
 _LOG_POLL_S = 0.2
 
 
@@ -346,7 +349,7 @@ def _add_mountpoint(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="?",
         metavar="MOUNT",
-        help="where it is mounted (default: the only fakeproc there is)",
+        help="where it is mounted (default: $FAKEPROC, or the only fakeproc there is)",
     )
 
 
@@ -679,6 +682,8 @@ def _find(named: Path | None) -> Path:
     """Return the mount that the command line means."""
     if named is not None:
         return named
+    if ROOT_VARIABLE in os.environ:
+        return Path(os.environ[ROOT_VARIABLE])
     mounts = find_mounts()
     if len(mounts) != 1:
         listed = ", ".join(map(str, mounts)) or "none"
