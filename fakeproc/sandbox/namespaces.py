@@ -18,7 +18,7 @@ CLONE_NEWPID = 0x20000000
 
 _MS_BIND = 0x1000
 _MS_REC = 0x4000
-_MS_PRIVATE = 0x40000
+_MS_SLAVE = 0x80000
 
 _PR_SET_PDEATHSIG = 1
 
@@ -46,8 +46,12 @@ def bind(source: str, target: str) -> None:
 
 
 def keep_mounts_private() -> None:
-    """Let no mount of this namespace show in another one."""
-    _mount("none", "/", _MS_REC | _MS_PRIVATE)
+    """Let no mount of this namespace show in another one.
+
+    What is unmounted outside goes here as well, if mounts are shared there: a sandbox keeps
+    nothing busy.
+    """
+    _mount("none", "/", _MS_REC | _MS_SLAVE)
 
 
 def die_with_parent(signal_number: int) -> None:

@@ -80,7 +80,7 @@ _MS_NODEV = 0x4
 _MS_NOEXEC = 0x8
 _MS_BIND = 0x1000
 _MS_REC = 0x4000
-_MS_PRIVATE = 0x40000
+_MS_SLAVE = 0x80000
 
 _AT_FDCWD = -100
 _OPEN_TREE_CLONE = 1
@@ -570,7 +570,7 @@ def prepare(view: str) -> RealProcfs:
     view overmount it is /proc itself, and the procfs is at fakeproc/real below it.
     """
     _checked(_libc.unshare(_CLONE_NEWNS))
-    _mount("none", "/", None, _MS_REC | _MS_PRIVATE)
+    _mount("none", "/", None, _MS_REC | _MS_SLAVE)
     root = os.open("/proc/driver", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     # What is bound over files of /proc later must never be touched by this process, lest it waits
