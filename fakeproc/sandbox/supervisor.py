@@ -46,6 +46,7 @@ ends, so does the supervisor, and with it the kernel ends everything in the name
 
 from __future__ import annotations
 
+import array
 import ctypes
 import errno
 import json
@@ -399,7 +400,9 @@ def _await_exit(pid: int) -> None:
 
 def _has_ended(pid: int) -> bool:
     """Say whether a child is a zombie."""
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    change = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    # Of who is traced, stops are reported whether asked for or not.
+    return change is not None and change.si_code != os.CLD_TRAPPED
 
 
 def _make_leader(pgrp: int) -> bool:
@@ -463,6 +466,9 @@ class RealProcfs:
             os.close(fd)
 
 
+_BEGUN = b"begun"
+
+
 class Guests:
     """The commands, and those of their descendants whose parents have ended."""
 
@@ -485,17 +491,15 @@ class Guests:
                 _become_command(request, stdio, report)
         finally:
             report.close()
-        if not request["filter"]:
+        # Only now do signals to it have an effect, and is there a listener if there is a filter.
+        begun, listener = _receive(reports, 1)
+        if begun == _BEGUN:
             self._commands[pid] = request["id"], reports
-            return {"pid": pid}, []
-        refusal, fds, *_ = socket.recv_fds(reports, MAX_PACKET, 1, socket.MSG_CMSG_CLOEXEC)
-        if fds:
-            self._commands[pid] = request["id"], reports
-            return {"pid": pid}, fds
+            return {"pid": pid}, listener
         reports.close()
         os.waitpid(pid, 0)
-        ended: Message = {"error": "The command was killed before it began.", "errno": errno.ESRCH}
-        return json.loads(refusal) if refusal else ended, []
+        killed: Message = {"error": "The command was killed at its start.", "errno": errno.ESRCH}
+        return json.loads(begun) if begun else killed, []
 
     def look(self, procfs: RealProcfs | None) -> None:
         """Reap who has ended, and tell it of commands."""
@@ -533,6 +537,7 @@ def _become_command(request: Message, stdio: list[int], report: socket.socket) -
     """Execute a command; if it cannot be done, report why."""
     command = request["argv"][0]
     doing = f"{command}: its signals cannot be reset"
+    listener: list[int] = []
     try:
         for signo in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(signo, signal.SIG_DFL)
@@ -541,8 +546,8 @@ def _become_command(request: Message, stdio: list[int], report: socket.socket) -
         if request["filter"]:
             doing = f"{command}: the kernel does not take its seccomp filter"
             # While it is root, and before anything that S may have to be asked for.
-            listener = _install_filter(bytes.fromhex(request["filter"]))
-            socket.send_fds(report, [b"{}"], [listener])
+            listener.append(_install_filter(bytes.fromhex(request["filter"])))
+        socket.send_fds(report, [_BEGUN], listener)
         doing = f"{request['cwd']}: cannot be the working directory of {command}"
         os.chdir(request["cwd"])
         if "umask" in request:
@@ -623,7 +628,7 @@ class Supervisor:
 
     def _answer(self) -> bool:
         """Answer a request; return False if there will be none any more."""
-        packet, fds, *_ = socket.recv_fds(self._rpc, MAX_PACKET, 3, socket.MSG_CMSG_CLOEXEC)
+        packet, fds = _receive(self._rpc, 3)
         if not packet:
             return False
         request = json.loads(packet)
@@ -674,6 +679,19 @@ class Supervisor:
 
 def _refusal(doing: str, error: OSError) -> Message:
     return {"error": f"{doing}: {error.strerror}.", "errno": error.errno}
+
+
+def _receive(sock: socket.socket, max_fds: int) -> tuple[bytes, list[int]]:
+    """Receive a packet and the descriptors that come with it, which no child inherits.
+
+    `socket.recv_fds` would not pass its flags on (CPython 3.11 to 3.13).
+    """
+    fds = array.array("i")
+    size = socket.CMSG_LEN(max_fds * fds.itemsize)
+    packet, ancillary, *_ = sock.recvmsg(MAX_PACKET, size, socket.MSG_CMSG_CLOEXEC)
+    for _, _, data in ancillary:
+        fds.frombytes(data[: len(data) // fds.itemsize * fds.itemsize])
+    return packet, fds.tolist()
 
 
 def _encoded(message: Message) -> bytes:

@@ -16,8 +16,10 @@ from typing import IO, Any
 
 import pytest
 
+from fakeproc.sandbox import supervisor
 from fakeproc.sandbox.stand_in import open_program
 from tests.conftest import wait_until
+from tests.sandbox import launch
 
 _LIMIT_S = 20.0
 _BATCH = 500
@@ -42,7 +44,10 @@ class Supervised:
         wait, mapped = os.pipe()
         fds = (tell, wait, rpc.fileno(), events.fileno(), program)
         self.launcher = subprocess.Popen(
-            [sys.executable, "-m", "tests.sandbox.launch", *map(str, (uid, *fds))],
+            [
+                *(sys.executable, "-I", "-S", launch.__file__),
+                *(supervisor.__file__, str(uid), *map(str, fds)),
+            ],
             pass_fds=fds,
             stderr=subprocess.PIPE,
         )
@@ -54,6 +59,8 @@ class Supervised:
             said = told.read(len("ready"))
             if said != "ready":
                 self.kill()
+                # Nothing at all: it has ended with a traceback, on this stderr.
+                assert said
                 require(f"user namespaces cannot be made here: {said}{told.read()}")
             _map_ids(self.launcher.pid, uid)
             answer.write("x")
@@ -86,7 +93,7 @@ class Supervised:
         gone: list[int] = self.ask("end", who=[[pid, reap] for pid in pids])["gone"]
         return gone
 
-    def run(self, *argv: str, stdout: int = 1, **request: Any) -> Message:
+    def run(self, *argv: str, stdin: int | None = None, stdout: int = 1, **request: Any) -> Message:
         """Start a command; return the answer, and the command's id in it."""
         self._commands += 1
         request = {
@@ -98,7 +105,8 @@ class Supervised:
             **request,
         }
         with open(os.devnull) as null:
-            answer = self.ask("run", null.fileno(), stdout, 2, **request)
+            stdin = null.fileno() if stdin is None else stdin
+            answer = self.ask("run", stdin, stdout, 2, **request)
         return {**answer, "id": self._commands}
 
     def event(self) -> Message:
@@ -113,23 +121,35 @@ class Supervised:
             self.seen.append(self.event())
         return self.seen
 
-    def sh(self, script: str, **request: Any) -> str:
-        """Run a shell script until it ends well; return what it has written.
+    def killed(self, count: int) -> list[int]:
+        """Return the pids of so many that are told to be killed, and only those."""
+        killed = [event["killed"] for event in self.seen if "killed" in event]
+        while len(killed) < count:
+            event = self.event()
+            killed += [event["killed"]] if "killed" in event else []
+        return sorted(killed)
+
+    def output(self, *argv: str, **request: Any) -> str:
+        """Run a command until it ends well; return what it has written.
 
         What is told of stand-ins until then is in `seen`, but what it did last may be told later.
         """
-        started, output = self.popen("sh", "-c", script, **request)
+        started, output = self.popen(*argv, **request)
         with output:
             written = output.read()
-        assert self.exit_status(started["id"]) == 0, (script, written)
+        assert self.exit_status(started["id"]) == 0, (argv, written)
         return written
+
+    def sh(self, script: str, **request: Any) -> str:
+        """Run a shell script as `output` does."""
+        return self.output("sh", "-c", script, **request)
 
     def popen(self, *argv: str, **request: Any) -> tuple[Message, IO[str]]:
         """Start a command; return the answer, and what to read its output from."""
         reader, writer = os.pipe()
         started = self.run(*argv, stdout=writer, **request)
         os.close(writer)
-        return started, open(reader)
+        return started, open(reader, errors="surrogateescape")
 
     def exit_status(self, number: int) -> int:
         """Wait for the end of a command; return its wait status."""
@@ -143,14 +163,14 @@ class Supervised:
         """Remember the namespace, once the supervisor is there."""
         children = Path(f"/proc/{self.launcher.pid}/task/{self.launcher.pid}/children")
         self.pid = int(children.read_text())
-        self._namespace = os.readlink(f"/proc/{self.pid}/ns/pid")
+        self.namespace = os.readlink(f"/proc/{self.pid}/ns/pid")
 
     def inside(self) -> dict[int, int]:
         """Return all processes of the namespace: their pids on the host, by their pids in it."""
         found: dict[int, int] = {}
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                if os.readlink(process / "ns/pid") == self._namespace:
+                if os.readlink(process / "ns/pid") == self.namespace:
                     found[int(_status(process, "NSpid").split()[-1])] = int(process.name)
         return found
 

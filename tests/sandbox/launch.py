@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""Start the supervisor in namespaces of its own: launch.py UID TELL_FD WAIT_FD ARG..."""
+"""Start the supervisor in namespaces of its own: launch.py FILE UID TELL_FD WAIT_FD ARG..."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import runpy
 import sys
 
 # Whoever becomes another user here may not be allowed to read Python's library any more, so what
 # is imported late must be there already.
 import warnings  # noqa: F401
-
-from fakeproc.sandbox import supervisor
 
 _CLONE_NEWNS = 0x20000
 _CLONE_NEWUSER = 0x10000000
@@ -19,8 +18,9 @@ _CLONE_NEWPID = 0x20000000
 _PR_SET_DUMPABLE = 4
 
 
-def launch(uid: int, tell: int, wait: int, fds: list[int]) -> int:
+def launch(supervisor: str, uid: int, tell: int, wait: int, fds: list[int]) -> int:
     """Run the supervisor; return its exit code."""
+    main = runpy.run_path(supervisor)["main"]
     libc = ctypes.CDLL(None, use_errno=True)
     as_other = uid != os.getuid()
     if as_other:
@@ -45,15 +45,15 @@ def launch(uid: int, tell: int, wait: int, fds: list[int]) -> int:
     pid = os.fork()
     if pid == 0:
         if as_other:
-            supervisor.main(*fds)
+            main(*fds)
             os._exit(0)
-        args = [supervisor.__file__, *map(str, fds)]
-        os.execv(sys.executable, [sys.executable, "-I", "-S", *args])
+        args = [sys.executable, "-I", "-S", supervisor, *map(str, fds)]
+        os.execv(sys.executable, args)
     for fd in fds:
         os.close(fd)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 if __name__ == "__main__":
-    user, told, waited, *rest = map(int, sys.argv[1:])
-    sys.exit(launch(user, told, waited, rest))
+    user, told, waited, *rest = map(int, sys.argv[2:])
+    sys.exit(launch(sys.argv[1], user, told, waited, rest))

@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import struct
+import subprocess
 
 import pytest
 
@@ -42,24 +43,16 @@ def test_another_machine_is_refused_in_a_sentence() -> None:
 
 def test_it_runs_and_sleeps_until_it_is_killed() -> None:
     program = open_program()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.execve(program, ["stand-in"], {})
-        finally:
-            os._exit(1)
-    os.close(program)
-    try:
+    with subprocess.Popen(["x"], executable=f"/proc/self/fd/{program}", pass_fds=[program]) as one:
+        os.close(program)
         # It neither exits nor is ended by its own doing, whatever interrupts its sleep.
-        os.kill(pid, signal.SIGSTOP)
-        assert os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
-        os.kill(pid, signal.SIGCONT)
-        assert os.WIFCONTINUED(os.waitpid(pid, os.WCONTINUED)[1])
-        assert os.waitpid(pid, os.WNOHANG) == (0, 0)
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-    assert os.WTERMSIG(status) == signal.SIGKILL
+        one.send_signal(signal.SIGSTOP)
+        assert os.WIFSTOPPED(os.waitpid(one.pid, os.WUNTRACED)[1])
+        one.send_signal(signal.SIGCONT)
+        assert os.WIFCONTINUED(os.waitpid(one.pid, os.WCONTINUED)[1])
+        assert one.poll() is None
+        one.kill()
+    assert one.returncode == -signal.SIGKILL
 
 
 def test_the_descriptor_cannot_be_written_to() -> None:
