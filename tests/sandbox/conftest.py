@@ -166,12 +166,17 @@ class Supervised:
         self.namespace = os.readlink(f"/proc/{self.pid}/ns/pid")
 
     def inside(self) -> dict[int, int]:
-        """Return all processes of the namespace: their pids on the host, by their pids in it."""
+        """Return all processes of the namespace: their pids on the host, by their pids in it.
+
+        A supervisor that has ended is left out: the host's init may reap it late.
+        """
         found: dict[int, int] = {}
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 if os.readlink(process / "ns/pid") == self.namespace:
-                    found[int(_status(process, "NSpid").split()[-1])] = int(process.name)
+                    pid = int(_status(process, "NSpid").split()[-1])
+                    if pid != 1 or _status(process, "State") != "Z (zombie)":
+                        found[pid] = int(process.name)
         return found
 
     def field(self, pid: int, name: str) -> str:
