@@ -229,8 +229,8 @@ class Phase(Enum):
     HELD = auto()
     """Killed, and stopped in its exit: to all others it is alive, and more signals change nothing.
 
-    Since Linux 6.1 (e572410e47a4, "signal: Drop signals received after a fatal signal has been
-    processed") that is; before, another SIGKILL makes a zombie of it.
+    Before Linux 6.1 (9a95f78eab70, "signal: Drop signals received after a fatal signal has been
+    processed"), another SIGKILL makes a zombie of it.
     """
     ZOMBIE = auto()
 
@@ -684,7 +684,7 @@ def _refusal(doing: str, error: OSError) -> Message:
 def _receive(sock: socket.socket, max_fds: int) -> tuple[bytes, list[int]]:
     """Receive a packet and the descriptors that come with it, which no child inherits.
 
-    `socket.recv_fds` would not pass its flags on (CPython 3.11 to 3.13).
+    `socket.recv_fds` would not pass its flags on (seen in CPython 3.11).
     """
     fds = array.array("i")
     size = socket.CMSG_LEN(max_fds * fds.itemsize)
@@ -708,8 +708,12 @@ def main(rpc_fd: int, events_fd: int, program: int) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     for fd in (rpc_fd, events_fd, program):
         os.set_inheritable(fd, False)
+    # A command under a filter would have to ask S, if Python imported something late in it.
     sys.dont_write_bytecode = True
-    Supervisor(socket.socket(fileno=rpc_fd), socket.socket(fileno=events_fd), program).run()
+    supervisor = Supervisor(socket.socket(fileno=rpc_fd), socket.socket(fileno=events_fd), program)
+    # S may go while it is being told something.
+    with suppress(ConnectionError):
+        supervisor.run()
 
 
 if __name__ == "__main__":

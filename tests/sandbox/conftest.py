@@ -33,7 +33,7 @@ Message = dict[str, Any]
 class Supervised:
     """A supervisor, and the server's side of its two sockets."""
 
-    def __init__(self, uid: int) -> None:
+    def __init__(self, uid: int, *wrapper: str) -> None:
         self._commands = 0
         self.seen: list[Message] = []
         """What was told of stand-ins while a command ran."""
@@ -45,7 +45,7 @@ class Supervised:
         fds = (tell, wait, rpc.fileno(), events.fileno(), program)
         self.launcher = subprocess.Popen(
             [
-                *(sys.executable, "-I", "-S", launch.__file__),
+                *(*wrapper, sys.executable, "-I", "-S", launch.__file__),
                 *(supervisor.__file__, str(uid), *map(str, fds)),
             ],
             pass_fds=fds,

@@ -464,6 +464,18 @@ def test_the_view_overmount_hides_the_real_files(launched: Callable[..., Supervi
     wait_until(lambda: supervised.inside().keys() == {1, 100000}, "the end of the orphan")
 
 
+def test_a_masked_proc_is_refused_in_a_sentence() -> None:
+    only_root()
+    mask = 'mount -t tmpfs none /proc/irq && exec "$@"'
+    supervised = Supervised(os.getuid(), "unshare", "--mount", "sh", "-c", mask, "sh")
+    try:
+        answer = supervised.ask("prepare", view="bind")
+    finally:
+        supervised.kill()
+    assert answer["errno"] == errno.EPERM
+    assert answer["error"].startswith("/proc: a new procfs cannot be mounted here, as parts of the")
+
+
 # The end
 
 
