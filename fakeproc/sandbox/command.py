@@ -10,8 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
@@ -53,8 +53,9 @@ def run_command(
     file = _open_report(report)
     signals = _Signals()
     with sandbox:
-        process = sandbox.popen(command)
-        _wait(sandbox, process, signals)
+        with _terminal() as foreground:
+            process = sandbox.popen(command, foreground=foreground)
+            _wait(sandbox, process, signals)
         if process.failure:
             raise CannotRun(process.returncode or 0, process.failure)
         status = 0 if sandbox.is_over else _as_a_shell_has_it(process.returncode or 0)
@@ -88,6 +89,23 @@ def _open_report(path: Path | None) -> TextIO | None:
         raise MountError(f"{path}: cannot be written: {error.strerror}.") from None
 
 
+@contextmanager
+def _terminal() -> Iterator[bool]:
+    """Say whether the command is to have the terminal; take it back at the end."""
+    try:
+        foreground = os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:
+        foreground = False
+    try:
+        yield foreground
+    finally:
+        if foreground:
+            # Whoever is in the background would be stopped for it.
+            signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+            with suppress(OSError):
+                os.tcsetpgrp(0, os.getpgrp())
+
+
 def _wait(sandbox: Sandbox, process: SandboxProcess, signals: _Signals) -> None:
     """Wait for the command's end; pass on signals, and end it when it is time."""
     kill_at_s = math.inf
@@ -95,9 +113,7 @@ def _wait(sandbox: Sandbox, process: SandboxProcess, signals: _Signals) -> None:
         with suppress(subprocess.TimeoutExpired):
             process.wait(_LOOK_S)
         for number in signals.taken():
-            # What the terminal sends goes to the command as well.
-            if number not in (signal.SIGINT, signal.SIGQUIT) or not os.isatty(0):
-                process.send_signal(number)
+            process.send_signal(number)
             if number != signal.SIGINT:
                 kill_at_s = min(kill_at_s, time.monotonic() + _GRACE_S)
         if sandbox.is_over and kill_at_s == math.inf:

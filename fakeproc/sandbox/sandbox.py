@@ -193,8 +193,12 @@ class Sandbox:
         stderr: int = 2,
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
+        foreground: bool = False,
     ) -> SandboxProcess:
-        """Start a command inside, with these descriptors."""
+        """Start a command inside, with these descriptors.
+
+        It leads a process group, to which the terminal is given if it is to be in the foreground.
+        """
         self._started += 1
         number = self._started
         message = {
@@ -203,6 +207,7 @@ class Sandbox:
             "argv": [os.fspath(arg) for arg in args],
             "env": dict(os.environ if env is None else env),
             "cwd": os.fspath(cwd or os.getcwd()),
+            "foreground": foreground,
         }
         answer, _ = self._ask(message, [stdin, stdout, stderr])
         process = SandboxProcess(self, number, answer["pid"], args)

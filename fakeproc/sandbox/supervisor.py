@@ -23,7 +23,7 @@ answered once, in order, before the next one is read::
         Kills, or lets go of who is held; reap false leaves a zombie, which reap true reaps later.
         Answered when that is so.  Who is no stand-in is left out of the answer.
     {"do": "run", "id": n, "argv": [...], "env": {...}, "cwd": path, "umask"?: n, "filter": hex,
-     "uid"?: n, "gid"?: n} + stdin, stdout, stderr
+     "uid"?: n, "gid"?: n, "foreground"?: true} + stdin, stdout, stderr
                       -> {"pid": pid} + the listener if there is a filter, or {"error", "errno"}
         The filter is an array of struct sock_filter; "" is none.  With a filter the command's own
         execve(2) already waits for S: hence the answer comes before it is known whether the
@@ -536,9 +536,15 @@ class Guests:
 def _become_command(request: Message, stdio: list[int], report: socket.socket) -> NoReturn:
     """Execute a command; if it cannot be done, report why."""
     command = request["argv"][0]
-    doing = f"{command}: its signals cannot be reset"
+    doing = f"{command}: cannot have a process group"
     listener: list[int] = []
     try:
+        # In the group of the server kill(0) would reach that as well, and its owner.
+        os.setpgid(0, 0)
+        if request.get("foreground"):
+            doing = f"{command}: cannot have the terminal"
+            os.tcsetpgrp(stdio[0], os.getpgrp())
+        doing = f"{command}: its signals cannot be reset"
         for signo in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(signo, signal.SIG_DFL)
         for target, fd in enumerate(stdio):
