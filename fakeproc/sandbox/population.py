@@ -235,7 +235,7 @@ class Population:
 
     def _follow_threads(self, guest: Guest) -> None:
         here = _tasks(guest.host_pid)
-        for tid in here - guest.tids.keys():
+        for tid in sorted(here - guest.tids.keys()):
             status = host_status(tid)
             if "NSpid" in status:
                 guest.tids[tid] = sandbox_pid(status["NSpid"])

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -76,7 +77,7 @@ class Running:
     def kill(self) -> None:
         self._to_launcher.close()
         self.process.kill()
-        self.process.communicate()
+        self.process.communicate(timeout=LIMIT_S)
 
 
 class Inside:
@@ -135,14 +136,32 @@ class Inside:
         self.stand_ins = running.stand_ins
         return done
 
+    def python(
+        self, script: str, *argv: str, stand_ins: tuple[int, ...] = (), intercept: bool = False
+    ) -> list[str]:
+        """Run a script that must not fail; return its lines."""
+        command = (sys.executable, "-I", "-S", "-c", dedent(script), *argv)
+        done = self.run(*command, stand_ins=stand_ins, intercept=intercept)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.splitlines()
+
+    @property
+    def last(self) -> Running:
+        """The command that was started last."""
+        return self._started[-1]
+
+    def forget_ended(self) -> None:
+        """Close what is left of the commands."""
+        while self._started:
+            self._started.pop().kill()
+
     def wait_for(self, pid: int) -> Process:
         """Wait until a guest is known, by its pid inside."""
         wait_until(lambda: pid in self.machine.processes, f"the coming of guest {pid}")
         return self.machine.processes[pid]
 
     def close(self) -> None:
-        for running in self._started:
-            running.kill()
+        self.forget_ended()
         self.guests.close()
 
 

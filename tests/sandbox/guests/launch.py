@@ -19,8 +19,10 @@ _SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID = 0x20000, 0x10000000, 0x20000000
 _MS_REC, _MS_PRIVATE = 0x4000, 0x40000
 _SET_MODE_FILTER = 1
+_PR_SET_PDEATHSIG = 1
 _FIRST_GUEST = 301
 LACKS = b"-"
+STAND_INS_UID = 1000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -67,12 +69,20 @@ def _fork_as(pid: int) -> int:
     return os.fork()
 
 
-def _be_init(to_server: socket.socket, program: bytes, flags: int, stand_ins: list[int]) -> int:
+def _be_init(
+    to_server: socket.socket, program: bytes, flags: int, stand_ins: list[int], stand_ins_uid: int
+) -> int:
+    _checked(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL))
     _mount_proc()
     for pid in stand_ins:
+        ready, tell = os.pipe()
         if _fork_as(pid) == 0:
+            # Of another user than the guests, where that can be.
+            os.setresuid(*(stand_ins_uid,) * 3)
+            os.write(tell, b"+")
             while True:
                 signal.pause()
+        os.read(ready, 1)
     command = _fork_as(_FIRST_GUEST)
     if command == 0:
         if program:
@@ -97,6 +107,7 @@ def main() -> int:
     to_server = socket.socket(fileno=int(sys.argv[1]))
     program, flags = bytes.fromhex(sys.argv[2]), int(sys.argv[3])
     stand_ins = [int(pid) for pid in sys.argv[4].split(",") if pid]
+    stand_ins_uid = 0 if os.getuid() else STAND_INS_UID
     try:
         _enter_namespaces()
     except OSError as error:
@@ -106,7 +117,7 @@ def main() -> int:
     if pid == 0:
         code = 1
         try:
-            code = _be_init(to_server, program, flags, stand_ins)
+            code = _be_init(to_server, program, flags, stand_ins, stand_ins_uid)
         except BaseException:
             traceback.print_exc()
         finally:

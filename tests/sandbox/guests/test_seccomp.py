@@ -10,7 +10,6 @@ import pytest
 
 from fakeproc.sandbox import seccomp
 from fakeproc.sandbox.seccomp import INTERCEPTED, Architecture, Call, filter_program
-from tests.sandbox.guests.conftest import Inside
 
 ARCHITECTURES = seccomp._ARCHITECTURES
 ALLOW, NOTIFY = 0x7FFF0000, 0x7FC00000
@@ -85,22 +84,3 @@ def test_it_asks_about_opening_for_writing(arch: Architecture, flags: int, answe
         if call in arch.numbers:
             args = (0,) * at + (flags,)
             assert run_filter(program, arch.numbers[call], arch.audit, args) == answer
-
-
-def test_the_kernel_takes_the_numbers_for_what_they_are(inside: Inside) -> None:
-    """A wrong number would be another call, and go unanswered or be answered wrongly."""
-    script = """
-        import os, resource
-        assert os.getsid(101) == 77, os.getsid(101)
-        assert os.getpriority(os.PRIO_PROCESS, 101) == 0
-        os.kill(101, 15)
-    """
-    process = inside.spawn("hog", 101)
-    process.session = 77
-    done = inside.run("python3", "-c", _dedent(script), stand_ins=(101,))
-    assert done.stderr == ""
-    assert [signo for _, _, signo in inside.server.noted] == [15]
-
-
-def _dedent(script: str) -> str:
-    return "\n".join(line.strip() for line in script.strip().splitlines())
