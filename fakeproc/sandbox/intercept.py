@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import struct
@@ -20,10 +19,14 @@ from fakeproc.kernel.meminfo import meminfo
 from fakeproc.sandbox.guest_memory import handed_over, read_string
 from fakeproc.sandbox.protocol import Server
 from fakeproc.sandbox.seccomp import GO_ON, Answer, Call, Notification
-
-PROC_SUPER_MAGIC = 0x9FA0
-CGROUP2_SUPER_MAGIC = 0x63677270
-_FUSE_SUPER_MAGIC = 0x65735546
+from fakeproc.sandbox.statfs import (
+    CGROUP2_SUPER_MAGIC,
+    FUSE_SUPER_MAGIC,
+    PROC_SUPER_MAGIC,
+    disguised,
+    statfs,
+    type_of,
+)
 
 _PROC, _CGROUP = PurePosixPath("/proc"), PurePosixPath("/sys/fs/cgroup")
 
@@ -32,9 +35,6 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 # struct sysinfo of 64 bits: uptime, loads, six sizes, procs, high memory, unit.
 _SYSINFO = struct.Struct("=q3Q6QH6xQQI4x")
 _NS_PER_S = 1_000_000_000
-
-# struct statfs of 64 bits: type, block size, five counts, fsid, name length, the rest.
-_STATFS = struct.Struct("=qq5Q8sq48s")
 
 _SYSLOG_READ_ALL, _SYSLOG_READ_CLEAR, _SYSLOG_CLEAR, _SYSLOG_SIZE_BUFFER = 3, 4, 5, 10
 
@@ -179,37 +179,11 @@ def _magic_of(path: str) -> int | None:
 def _statfs_of(call: Notification, path: str) -> Answer:
     """Answer for a file that is simulated; the kernel answers for any other, and for none."""
     try:
-        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        data, where = statfs(path)
     except OSError:
         return GO_ON
-    try:
-        found = _native_fstatfs(fd)
-        # As the guest sees it, whichever links led there.
-        magic = _magic_of(os.readlink(f"/proc/self/fd/{fd}"))
-    except OSError:
+    # Where the guest has it, whichever links led there.
+    magic = _magic_of(where)
+    if magic is None or type_of(data) != FUSE_SUPER_MAGIC:
         return GO_ON
-    finally:
-        os.close(fd)
-    kind, *_, rest = _STATFS.unpack(found)
-    if kind != _FUSE_SUPER_MAGIC or magic is None:
-        return GO_ON
-    data = _simple_statfs(magic, rest)
-    return handed_over(call, call.args[1], data)
-
-
-def _simple_statfs(magic: int, rest: bytes) -> bytes:
-    """Return what file systems without a size say of themselves (simple_statfs)."""
-    # Behind the size of fragments, which is that of blocks, come the mount's flags.
-    fragments = struct.pack("=q", _PAGE_BYTES)
-    return _STATFS.pack(magic, _PAGE_BYTES, 0, 0, 0, 0, 0, bytes(8), 255, fragments + rest[8:])
-
-
-def _native_fstatfs(fd: int) -> bytes:
-    """Do fstatfs(2): Python's own leaves out the type."""
-    buffer = ctypes.create_string_buffer(_STATFS.size)
-    if _libc.fstatfs(fd, buffer):
-        raise OSError(ctypes.get_errno(), "fstatfs")
-    return buffer.raw
-
-
-_libc = ctypes.CDLL(None, use_errno=True)
+    return handed_over(call, call.args[1], disguised(data, magic))

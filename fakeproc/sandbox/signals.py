@@ -24,6 +24,7 @@ from fakeproc.sandbox.population import Population, sandbox_pid
 from fakeproc.sandbox.protocol import Server
 from fakeproc.sandbox.report import Sender
 from fakeproc.sandbox.seccomp import GO_ON, Answer, Call, Notification
+from fakeproc.sandbox.statfs import is_on_fuse
 from fakeproc.snapshot.process import read_pairs
 
 _PRIO_PROCESS = 0
@@ -71,10 +72,17 @@ class Signals:
         pid = self._pid_behind(call.tid, descriptor)
         if call.args[3] & _PIDFD_SIGNAL_PROCESS_GROUP:
             return self._to_many(call, signo, lambda process: process.pgrp == pid)
-        return self._to_task(call, pid, signo)
+        # The kernel knows the folders of its own procfs, and not those of the mount.
+        is_ours = is_on_fuse(f"{HOST_PROC}/{call.tid}/fd/{descriptor}")
+        return self._to_task(call, pid, signo, deliver=is_ours)
 
-    def _to_task(self, call: Notification, tid: int, signo: int) -> Answer:
-        """Note a signal to a task or its process, as far as it is a simulated one."""
+    def _to_task(
+        self, call: Notification, tid: int, signo: int, *, deliver: bool = False
+    ) -> Answer:
+        """Note a signal to a task or its process, as far as it is a simulated one.
+
+        With ``deliver`` the kernel cannot send it to the stand-in.
+        """
         caller = self._caller(call)
         if caller is None or not 0 <= signo <= signal.SIGRTMAX:
             return GO_ON
@@ -88,8 +96,8 @@ class Signals:
                 self._server.note_kill(_sender(caller), process.pid, signo)
             if signo and (process.is_kthread or process.is_global_init):
                 return Answer()
-            if not thread.is_leader:
-                # It has no stand-in: what the kernel would do is done here.
+            if deliver or not thread.is_leader:
+                # A thread has no stand-in.
                 machine.kill(caller, process, signo)
                 return Answer()
         return GO_ON

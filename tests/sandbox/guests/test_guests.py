@@ -108,14 +108,18 @@ def test_memory_counts(inside: Inside) -> None:
 def test_what_does_not_fit_is_not_counted(inside: Inside) -> None:
     small = Machine(hardware=Hardware(ram_pages=64 * MIB_PAGES, swap_pages=0))
     inside.server.procfs.replace_machine(small)
-    running = inside.start(*python(HOLDS_AS_TOLD))
+    grows = """
+import sys, threading
+sys.stdin.readline()
+data = b"x" * (100 << 20)
+threading.Thread(target=sys.stdin.readline).start()
+"""
+    inside.start(*python(grows))
     guest = inside.wait_for(COMMAND_PID)
     wait_until(lambda: rss(guest) > MIB_PAGES, "the first look")
-    tell(inside, "100")
-    # What it does next is only seen after it has grown.
-    tell(inside, "100")
-    assert running.end().returncode == 0
-    assert rss(guest) < 64 * MIB_PAGES
+    tell(inside, "")
+    wait_until(lambda: len(guest.threads) == 2, "a look after it has grown")
+    assert MIB_PAGES < rss(guest) < 64 * MIB_PAGES
 
 
 def test_threads_come_and_go(inside: Inside) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 
 import pytest
 
 from fakeproc.kernel.log import Level
-from fakeproc.sandbox.intercept import PROC_SUPER_MAGIC
+from fakeproc.sandbox.statfs import CGROUP2_SUPER_MAGIC, FUSE_SUPER_MAGIC, PROC_SUPER_MAGIC
+from tests.conftest import Mounted
 from tests.sandbox.guests.conftest import Inside, require
 
 SYSINFO = """
@@ -143,6 +145,27 @@ for path in sys.argv[1:]:
     for result in (libc.statfs(path.encode(), buffer), libc.fstatfs(os.open(path, 0), buffer)):
         print(hex(struct.unpack_from("=Q", buffer)[0]) if result == 0 else ctypes.get_errno())
 """
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="root only: it mounts")
+def test_what_is_bound_over_proc_counts_as_procfs(inside: Inside, mounted: Mounted) -> None:
+    bind = f"mount --bind {mounted.path}"
+    script = f'{bind}/meminfo /proc/meminfo; {bind}/fakeproc/cgroup /sys/fs/cgroup; exec "$@"'
+    paths = ["/proc/meminfo", "/proc/uptime", "/sys/fs/cgroup", os.fspath(mounted / "meminfo")]
+    command = ["sh", "-c", script, "sh", sys.executable, "-I", "-S", "-c", STATFS, *paths]
+    done = inside.run(*command, intercept=True)
+    magics = (PROC_SUPER_MAGIC, PROC_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, FUSE_SUPER_MAGIC)
+    assert done.stdout.split() == [word for magic in magics for word in [hex(magic)] * 2]
+    plain = inside.run(*command)
+    magics = (FUSE_SUPER_MAGIC, PROC_SUPER_MAGIC, FUSE_SUPER_MAGIC, FUSE_SUPER_MAGIC)
+    assert plain.stdout.split() == [word for magic in magics for word in [hex(magic)] * 2]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="root only: it mounts")
+def test_stat_f_takes_it_for_one(inside: Inside, mounted: Mounted) -> None:
+    script = f"mount --bind {mounted.path} /proc; cd /proc/sys && stat -f -c '%T %S %l %b' . /proc"
+    done = inside.run("sh", "-c", script, intercept=True)
+    assert done.stdout.splitlines() == ["proc 4096 255 0"] * 2
 
 
 def test_what_is_not_simulated_stays_as_it_is(inside: Inside) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from fakeproc.kernel.details import details_of
 from fakeproc.kernel.profile import KernelConfig
 from fakeproc.kernel.task import Credentials, Hold
+from tests.conftest import Mounted
 from tests.sandbox.guests.conftest import COMMAND_PID, Inside, require
 
 HOG = 101
@@ -112,6 +114,19 @@ def test_a_signal_to_a_thread_reaches_its_process(inside: Inside) -> None:
     assert noted(inside) == [(HOG, TERM)]
     assert process.exit_code == TERM
     assert process.is_zombie
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="root only: it mounts")
+def test_a_signal_by_a_folder_of_the_mount_reaches_its_process(
+    inside: Inside, mounted: Mounted
+) -> None:
+    """killall does that; to the kernel it is no folder of a process (EBADF)."""
+    process = inside.spawn("postgres", 100003)
+    send = "import os, signal; signal.pidfd_send_signal(os.open('/proc/100003', 0), 15)"
+    script = f'mount --bind {mounted.path} /proc; exec {sys.executable} -ISc "{send}"'
+    assert inside.run("sh", "-c", script).stderr == ""
+    assert noted(inside) == [(100003, TERM)]
+    assert process.exit_code == TERM
 
 
 @pytest.mark.parametrize(("target", "both"), [(-1, True), (-HOG, False)])
