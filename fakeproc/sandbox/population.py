@@ -15,7 +15,7 @@ import select
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fakeproc.callers import HOST_PROC, adopted_parent, host_status, real_credentials
 from fakeproc.kernel.errors import Refused
@@ -46,6 +46,17 @@ class Guest:
     """It was about to call execve(2) when it was last seen, so that it may be another program."""
     killed: bool = False
     """The simulated kernel has killed it, and so it has been killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """What the host shows of a guest at one moment."""
+
+    guest: Guest
+    adopt: Adopt
+    sizes: MemorySizes | None
+    """None: it has no memory any more, or does not show it."""
+    tids: dict[int, int]
 
 
 class Population:
@@ -106,11 +117,11 @@ class Population:
         return guest
 
     def _adopt(self, host_pid: int, pidfd: int) -> Guest | None:
+        adopt = self._look(host_pid, host_status(host_pid))
+        # A pidfd that has fired: what was read may be of another process of that pid.
+        if adopt is None or _has_ended(pidfd):
+            return None
         with self._server.locked():
-            adopt = self._look(host_pid)
-            # A pidfd that has fired: what was read may be of another process of that pid.
-            if adopt is None or _has_ended(pidfd):
-                return None
             process = self._apply(adopt)
             if process is None:
                 return None
@@ -119,38 +130,37 @@ class Population:
             return guest
 
     def _apply(self, adopt: Adopt) -> Process | None:
-        """Let the machine know of a guest; None where it does not take it."""
-        procfs = self._server.procfs
-        known = procfs.machine.processes.get(adopt.pid)
-        if known is not None and procfs.adopted.get(known) != adopt.host_pid:
-            log.warning("guest %d (%s): a simulated process has its pid", adopt.pid, adopt.comm)
-            return None
-        try:
-            return adopt.apply(procfs).process
-        except Refused as refused:
-            log.info("guest %d (%s): is not known: %s", adopt.pid, adopt.comm, refused.why)
-            return None
-
-    def _look(self, host_pid: int, status: Mapping[str, str] | None = None) -> Adopt | None:
-        """Read who a process of the host is; None if it has gone.
+        """Let the machine know of a guest; None where it does not take it.
 
         Preconditions: the server is locked.
         """
         procfs = self._server.procfs
-        status = status or host_status(host_pid)
+        adopt = replace(adopt, parent=adopted_parent(procfs, adopt.host_pid))
+        known = procfs.machine.processes.get(adopt.pid)
+        if known is not None and procfs.adopted.get(known) != adopt.host_pid:
+            log.debug("guest %d (%s): a simulated process has its pid", adopt.pid, adopt.comm)
+            return None
+        try:
+            return adopt.apply(procfs).process
+        except Refused as refused:
+            log.debug("guest %d (%s): is not known: %s", adopt.pid, adopt.comm, refused.why)
+            return None
+
+    def _look(self, host_pid: int, status: Mapping[str, str]) -> Adopt | None:
+        """Read who a process of the host is, but for its parent; None if it has gone."""
         folder = HOST_PROC / str(host_pid)
+        full = self._server.procfs.machine.full_capabilities
         try:
             comm = (folder / "comm").read_bytes().removesuffix(b"\n")
-            words = (folder / "cmdline").read_bytes().removesuffix(b"\0").split(b"\0")
             pid = sandbox_pid(status["NSpid"])
             return Adopt(
                 host_pid=host_pid,
                 pid=pid,
                 tid=pid,
-                comm=_text(comm),
-                credentials=real_credentials(status, procfs.machine.full_capabilities),
-                parent=adopted_parent(procfs, host_pid),
-                cmdline=tuple(map(_text, words)) if words != [b""] else (),
+                comm=comm.decode(errors="surrogateescape"),
+                credentials=real_credentials(status, full),
+                parent=0,
+                cmdline=host_cmdline(host_pid),
                 pgrp=sandbox_pid(status["NSpgid"]),
                 session=sandbox_pid(status["NSsid"]),
             )
@@ -167,8 +177,7 @@ class Population:
             for guest in list(self._guests.values()):
                 guest.sizes, guest.killed = None, False
                 guest.tids = {guest.host_pid: guest.told.pid}
-                adopt = self._look(guest.host_pid)
-                process = self._apply(adopt) if adopt else None
+                process = self._apply(guest.told)
                 if process is None:
                     self._forget(guest)
                 else:
@@ -196,35 +205,46 @@ class Population:
         return [child for pid in children if (child := self._admit(pid))]
 
     def _follow(self, guests: list[Guest]) -> None:
-        if not guests:
+        sights = [sight for guest in guests if (sight := self._see(guest))]
+        if not sights:
             return
         with self._server.locked():
-            for guest in guests:
-                if guest.process in self._server.procfs.adopted:
-                    self._compare(guest)
+            for sight in sights:
+                process = sight.guest.process
+                if process in self._server.procfs.adopted and not process.group_exit:
+                    self._tell(sight)
             self.end_killed()
 
-    def _compare(self, guest: Guest) -> None:
+    def _see(self, guest: Guest) -> _Sight | None:
+        """Look at a guest; None if it has gone."""
+        status = host_status(guest.host_pid)
+        adopt = self._look(guest.host_pid, status)
+        if adopt is None:
+            return None
+        folder = HOST_PROC / str(guest.host_pid)
+        sizes = sizes_in(folder, status) if "VmSize" in status else None
+        tids: dict[int, int] = {}
+        for tid in sorted(_tasks(guest.host_pid)):
+            number = guest.tids.get(tid) or _number_inside(tid)
+            if number:
+                tids[tid] = number
+        return _Sight(guest, adopt, sizes, tids)
+
+    def _tell(self, sight: _Sight) -> None:
         """Tell the machine what has changed about a guest.
 
         What does not fit into its memory stays as it was, and is tried again.
         """
-        status = host_status(guest.host_pid)
-        adopt = self._look(guest.host_pid, status)
-        if adopt is None or guest.process.group_exit:
-            return
-        if adopt != guest.told:
-            self._tell_name(guest, adopt)
-        self._follow_threads(guest)
+        guest, machine = sight.guest, self._machine
+        if sight.adopt != guest.told:
+            self._tell_name(guest, sight.adopt)
+        self._tell_threads(guest, sight.tids)
         mm = guest.process.mm
-        if mm is None or "VmSize" not in status:
-            return
         # Only what has changed there: what the machine does with its pages (swapping) stays.
-        sizes = sizes_in(HOST_PROC / str(guest.host_pid), status)
-        if sizes != guest.sizes:
+        if mm is not None and sight.sizes is not None and sight.sizes != guest.sizes:
             with suppress(Refused):
-                self._machine.resize(mm, sizes)
-                guest.sizes = sizes
+                machine.resize(mm, sight.sizes)
+                guest.sizes = sight.sizes
 
     def _tell_name(self, guest: Guest, adopt: Adopt) -> None:
         if self._apply(adopt) is None:
@@ -233,18 +253,18 @@ class Population:
             self._machine.set_credentials(guest.process.threads, adopt.credentials)
         guest.told = adopt
 
-    def _follow_threads(self, guest: Guest) -> None:
-        here = _tasks(guest.host_pid)
-        for tid in sorted(here - guest.tids.keys()):
-            status = host_status(tid)
-            if "NSpid" in status:
-                guest.tids[tid] = sandbox_pid(status["NSpid"])
-                self._by_tid[tid] = guest
-                with suppress(Refused):
-                    self._machine.clone_thread(guest.process.leader, tid=guest.tids[tid])
-        for tid in guest.tids.keys() - here - {guest.host_pid}:
+    def _tell_threads(self, guest: Guest, tids: dict[int, int]) -> None:
+        before, guest.tids = guest.tids, {guest.host_pid: guest.told.pid, **tids}
+        for tid in guest.tids.keys() - before.keys():
+            self._by_tid[tid] = guest
+        for tid in before.keys() - guest.tids.keys():
             self._by_tid.pop(tid, None)
-            thread = self._machine.find_thread(guest.tids.pop(tid))
+        numbers = set(guest.tids.values())
+        for number in sorted(numbers.difference(before.values())):
+            with suppress(Refused):
+                self._machine.clone_thread(guest.process.leader, tid=number)
+        for number in sorted(set(before.values()) - numbers):
+            thread = self._machine.find_thread(number)
             if thread is not None and thread.process is guest.process and thread.alive:
                 self._machine.exit_thread(thread)
 
@@ -299,8 +319,15 @@ def sandbox_pid(numbers: str) -> int:
     return int(numbers.split()[:2][-1])
 
 
-def _text(data: bytes) -> str:
-    return data.decode(errors="surrogateescape")
+def host_cmdline(host_pid: int) -> tuple[str, ...]:
+    """Return the command line of a process of the host; OSError if it has gone."""
+    data = (HOST_PROC / str(host_pid) / "cmdline").read_bytes().removesuffix(b"\0")
+    return tuple(data.decode(errors="surrogateescape").split("\0")) if data else ()
+
+
+def _number_inside(tid: int) -> int:
+    """Return the number of a task inside the sandbox, or 0 if it has gone."""
+    return sandbox_pid(host_status(tid).get("NSpid", "0"))
 
 
 def _tasks(host_pid: int) -> set[int]:

@@ -20,7 +20,7 @@ from fakeproc.callers import HOST_PROC, HostCaller, host_status, real_credential
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.task import Process, Thread
 from fakeproc.kernel.task_view import nice_of
-from fakeproc.sandbox.population import Population, sandbox_pid
+from fakeproc.sandbox.population import Population, host_cmdline, sandbox_pid
 from fakeproc.sandbox.protocol import Server
 from fakeproc.sandbox.report import Sender
 from fakeproc.sandbox.seccomp import GO_ON, Answer, Call, Notification
@@ -109,6 +109,7 @@ class Signals:
         caller = self._caller(call)
         if caller is None or not 0 < signo <= signal.SIGRTMAX:
             return GO_ON
+        sender = _sender(caller)
         with self._server.locked():
             procfs = self._server.procfs
             for process in list(procfs.machine.processes.values()):
@@ -116,7 +117,7 @@ class Signals:
                 if not spared and are_meant(process):
                     with suppress(Refused):
                         procfs.machine.require_same_user(caller, process, "kill")
-                        self._server.note_kill(_sender(caller), process.pid, signo)
+                        self._server.note_kill(sender, process.pid, signo)
         return GO_ON
 
     # -- process_mrelease --------------------------------------------------------------
@@ -207,12 +208,10 @@ def _has_own_numbers(status: dict[str, str]) -> bool:
 
 
 def _sender(caller: HostCaller) -> Sender:
-    try:
-        data = (HOST_PROC / str(caller.host_pid) / "cmdline").read_bytes()
-    except OSError:
-        data = b""
-    words = data.removesuffix(b"\0").decode(errors="surrogateescape").split("\0")
-    return Sender(caller.tgid, caller.comm, tuple(words) if data else ())
+    cmdline: tuple[str, ...] = ()
+    with suppress(OSError):
+        cmdline = host_cmdline(caller.host_pid)
+    return Sender(caller.tgid, caller.comm, cmdline)
 
 
 def _is_dying(tid: int, descriptor: int) -> bool:
