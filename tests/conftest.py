@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fakeproc.mount import BINDING_VARIABLE, answers, is_mounted, unmount
+from fakeproc.testing import Mount
 
 BINDINGS = ("fusepy", "mfusepy")
 _LIMIT_S = 20.0
@@ -35,11 +36,11 @@ def require_fuse() -> None:
         pytest.skip(message)
 
 
-class Mounted:
+class Mounted(Mount):
     """A mount in a server process of its own, run by the command line."""
 
     def __init__(self, path: Path, binding: str, *options: str) -> None:
-        self.path = path
+        super().__init__(path)
         self._crashed = False
         self._errors = path.with_suffix(".stderr")
         self.env = {**os.environ, BINDING_VARIABLE: binding}
@@ -51,23 +52,6 @@ class Mounted:
     def _is_up(self) -> bool:
         assert self.server.poll() is None, self._errors.read_text()
         return is_mounted(self.path) and answers(self.path)
-
-    def __truediv__(self, name: str | int) -> Path:
-        """Return a path inside the mount."""
-        return self.path / str(name)
-
-    def read(self, name: str) -> str:
-        """Read a file of the mount."""
-        return (self.path / name).read_text(errors="surrogateescape")
-
-    def control(self, command: str) -> str:
-        """Give ctl a command; return the answer.  A refusal raises OSError."""
-        fd = os.open(self.path / "fakeproc" / "ctl", os.O_RDWR)
-        try:
-            os.write(fd, command.encode())
-            return os.pread(fd, 65536, 0).decode().strip()
-        finally:
-            os.close(fd)
 
     def sh(self, script: str, *, shell: str = "sh") -> subprocess.CompletedProcess[str]:
         """Run a shell script in the mount's folder."""
