@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fakeproc.kernel.machine import Machine
     from fakeproc.kernel.profile import KernelConfig, Profile
     from fakeproc.mount import MountError, MountOptions, mount
+    from fakeproc.sandbox import Sandbox
     from fakeproc.scenario import load_scenario
 
 __version__ = "0.1.0"
@@ -27,6 +28,7 @@ __all__ = (
     "MountOptions",
     "Profile",
     "Refused",
+    "Sandbox",
     "__version__",
     "load_scenario",
     "mount",
@@ -39,6 +41,7 @@ _MODULES = {
     "MountOptions": "mount",
     "Profile": "kernel.profile",
     "Refused": "kernel.errors",
+    "Sandbox": "sandbox",
     "load_scenario": "scenario",
     "mount": "mount",
 }

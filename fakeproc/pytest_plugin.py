@@ -16,7 +16,7 @@ import pytest
 
 if TYPE_CHECKING:
     from fakeproc.kernel.machine import Machine
-    from fakeproc.sandbox import Sandbox  # type: ignore[import-not-found,unused-ignore]
+    from fakeproc.sandbox import Sandbox
     from fakeproc.testing import MountedMachine
 
 MARKER = "fakeproc"
@@ -239,7 +239,7 @@ def fakeproc_mount(
 def fakeproc_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     """Return a simulated machine to run programs in (`fakeproc.sandbox.Sandbox`)."""
     from fakeproc.mount import MountError
-    from fakeproc.sandbox import Lacking, Sandbox  # type: ignore[import-not-found,unused-ignore]
+    from fakeproc.sandbox import Lacking, Sandbox
 
     wishes, machine = _asked(request)
     sandbox = Sandbox(

@@ -4,17 +4,25 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import textwrap
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fakeproc.mount import find_mounts
 from tests.conftest import require_fuse, wait_until
+from tests.sandbox.conftest import require
+from tests.tools.conftest import REPOSITORY, program
 
 pytest_plugins = ("pytester",)
+
+_PLAIN = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
 
 SCENARIO = """
 version = 1
@@ -51,9 +59,7 @@ class Run:
             self.pytester.makepyfile(program)
         self.pytester.makeini(f"[pytest]\naddopts = --strict-markers\n{ini}")
         base = self.pytester.path / "base"
-        return self.pytester.runpytest_subprocess(
-            "-p", "no:cacheprovider", "--basetemp", os.fspath(base), *options
-        )
+        return self.pytester.runpytest_subprocess(*_PLAIN, "--basetemp", os.fspath(base), *options)
 
     def mounts(self) -> list[Path]:
         """Return the mounts that have been left there."""
@@ -177,36 +183,36 @@ def test_files_are_seen_from_where_they_are_named(run: Run) -> None:
     assert "from-a-file" in failing(run(ON_A_MACHINE, *option))
 
 
-@pytest.mark.parametrize(
-    ("marker", "sentence"),
-    [
-        ("speeed=2", "speeed: accepted is one of scenario, kernel, speed, manual_clock, view"),
-        ("manual_clock=1", "manual_clock=1: accepted is True or False."),
-        ("view='over'", "view='over': accepted is 'bind' or 'overmount'."),
-        ("scenario=5", "scenario=5: accepted is a built-in name, a file"),
-        ("'desktop'", "'desktop': accepted is KEY=VALUE only."),
-        ("speed=2, manual_clock=True", "speed=2: not with manual_clock=True."),
-        ("speed='fast'", "speed fast: accepted is a number from 0.001 to 10000"),
-        ("kernel='6.99'", "'6.99': not known"),
-        ("scenario='desktp'", "scenario 'desktp': not known (nearest: desktop)"),
-        ("scenario='no/such.toml'", "no/such.toml: cannot be read: No such file"),
-        (
-            "scenario='version = 1\\nnonsense = 2\\n'",
-            "<scenario>:2: the file: key 'nonsense': not known",
-        ),
-    ],
+WRONG_MARKERS = (
+    ("speeed=2", "speeed: accepted is one of scenario, kernel, speed, manual_clock, view"),
+    ("manual_clock=1", "manual_clock=1: accepted is True or False."),
+    ("view='over'", "view='over': accepted is 'bind' or 'overmount'."),
+    ("scenario=5", "scenario=5: accepted is a built-in name, a file"),
+    ("'desktop'", "'desktop': accepted is KEY=VALUE only."),
+    ("speed=2, manual_clock=True", "speed=2: not with manual_clock=True."),
+    ("speed='fast'", "speed fast: accepted is a number from 0.001 to 10000"),
+    ("kernel='6.99'", "'6.99': not known"),
+    ("scenario='desktp'", "scenario 'desktp': not known (nearest: desktop)"),
+    ("scenario='no/such.toml'", "no/such.toml: cannot be read: No such file"),
+    (
+        "scenario='version = 1\\nnonsense = 2\\n'",
+        "<scenario>:2: the file: key 'nonsense': not known",
+    ),
 )
-def test_a_wrong_marker_fails_with_a_sentence(run: Run, marker: str, sentence: str) -> None:
-    shown = failing(
-        run(f"""
-        import pytest
+"""What the marker is given, and the sentence with which the test fails."""
 
-        @pytest.mark.fakeproc({marker})
-        def test_it(fakeproc):
-            pass
-    """)
+
+def test_a_wrong_marker_fails_with_a_sentence(run: Run) -> None:
+    tests = (
+        f"@pytest.mark.fakeproc({marker})\ndef test_{number}(fakeproc): pass\n"
+        for number, (marker, _) in enumerate(WRONG_MARKERS)
     )
-    assert sentence in shown
+    result = run("import pytest\n" + "".join(tests))
+    result.assert_outcomes(errors=len(WRONG_MARKERS))
+    shown = result.stdout.str()
+    reports = re.split(r"_ ERROR at setup of test_\d+ _", shown)[1:]
+    for (_, sentence), report in zip(WRONG_MARKERS, reports, strict=True):
+        assert sentence in report
     for noise in ("Traceback", "pytest_plugin.py", "During handling"):
         assert noise not in shown
 
@@ -307,18 +313,33 @@ def test_a_server_that_has_died_is_no_second_failure(run: Run) -> None:
     assert not run.mounts()
 
 
+def _processes_in(folder: Path) -> list[int]:
+    """Return who works in a folder, or was started with a name in it; but for this process."""
+    found = []
+    for process in psutil.process_iter():
+        if process.pid == os.getpid():
+            continue
+        with suppress(psutil.Error):
+            if os.fspath(folder) in f"{process.cwd()} {' '.join(process.cmdline())} ":
+                found.append(process.pid)
+    return found
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_an_interrupted_test_leaves_no_mount(run: Run, number: signal.Signals) -> None:
+@pytest.mark.parametrize("fixture", ["fakeproc_mount", "fakeproc_sandbox"])
+def test_an_interrupted_test_leaves_nothing(run: Run, fixture: str, number: signal.Signals) -> None:
     require_fuse()
-    run.pytester.makepyfile("""
+    run.pytester.makepyfile(f"""
         import pathlib, time
 
-        def test_it(fakeproc_mount):
+        def test_it({fixture}):
+            if hasattr({fixture}, "popen"):
+                {fixture}.popen(["sleep", "60"])
             pathlib.Path("up").touch()
             time.sleep(60)
     """)
     base = run.pytester.path / "base"
-    options = ["-p", "no:cacheprovider", "--basetemp", os.fspath(base)]
+    options = [*_PLAIN, "--basetemp", os.fspath(base)]
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", *options],
         cwd=run.pytester.path,
@@ -326,11 +347,16 @@ def test_an_interrupted_test_leaves_no_mount(run: Run, number: signal.Signals) -
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_until((run.pytester.path / "up").exists, "the mount")
-        assert run.mounts()
+        up = run.pytester.path / "up"
+        wait_until(lambda: up.exists() or process.poll() is not None, "the machine")
+        if not up.exists():
+            require("a sandbox cannot be made here")
+        assert run.mounts() or fixture == "fakeproc_sandbox"
+        assert len(_processes_in(run.pytester.path)) > 1
         process.send_signal(number)
         assert process.wait(20) != 0
         wait_until(lambda: not run.mounts(), "unmounting")
+        wait_until(lambda: not _processes_in(run.pytester.path), "the end of all processes")
     finally:
         process.kill()
         process.wait()
@@ -384,3 +410,87 @@ def test_what_the_server_lacks_is_told(run: Run) -> None:
     )
     result.assert_outcomes(skipped=1)
     assert "FAKEPROC_FUSE=none: accepted: mfusepy, fusepy." in result.stdout.str()
+
+
+# -- Sandboxes ---------------------------------------------------------------------
+
+
+def in_sandbox(result: pytest.RunResult) -> pytest.RunResult:
+    """Return a result; skip where no sandbox can be made."""
+    if result.parseoutcomes().get("skipped"):
+        require("a sandbox cannot be made here")
+    return result
+
+
+def test_programs_run_in_a_sandbox(run: Run) -> None:
+    result = run("""
+        import pytest
+
+        @pytest.mark.fakeproc(kernel="6.18", manual_clock=True)
+        def test_it(fakeproc_sandbox):
+            done = fakeproc_sandbox.run(["cat", "/proc/100013/comm", "/proc/version"])
+            assert done.stdout.startswith("nightly-job\\nLinux version 6.18")
+            before = fakeproc_sandbox.read("uptime")
+            fakeproc_sandbox.write("fakeproc/clock", "+5s")
+            assert fakeproc_sandbox.read("uptime") != before
+    """)
+    in_sandbox(result).assert_outcomes(passed=1)
+
+
+def test_a_failure_shows_what_has_become_of_the_sandbox(run: Run) -> None:
+    program = """
+        def test_it(fakeproc_sandbox):
+            fakeproc_sandbox.run(["sh", "-c", "echo f > /proc/sysrq-trigger"])
+            assert 0
+    """
+    shown = failing(in_sandbox(run(program)))
+    assert "fakeproc_sandbox: process table" in shown
+    assert "Killed process 100013 (nightly-job)" in shown.split("fakeproc_sandbox: kernel log")[1]
+
+
+@pytest.mark.parametrize(
+    ("option", "outcome"), [("-rs", "skipped"), ("--fakeproc-require", "errors")]
+)
+def test_without_namespaces_the_reason_is_told(run: Run, option: str, outcome: str) -> None:
+    result = run(
+        """
+        import pytest
+        from fakeproc.sandbox import Lacking, Sandbox
+
+        def lack(self):
+            raise Lacking("user namespaces are off here.")
+
+        @pytest.fixture(autouse=True)
+        def no_namespaces(monkeypatch):
+            monkeypatch.setattr(Sandbox, "start", lack)
+
+        def test_it(fakeproc_sandbox):
+            pass
+    """,
+        option,
+    )
+    result.assert_outcomes(**{outcome: 1})
+    assert "user namespaces are off here." in result.stdout.str()
+
+
+# -- The documentation -------------------------------------------------------------
+
+
+def examples() -> list[str]:
+    """Return the test files of docs/pytest.rst."""
+    text = (REPOSITORY / "docs" / "pytest.rst").read_text()
+    blocks = re.findall(r"::\n\n((?:    .*\n|\n)+)", text)
+    return [textwrap.dedent(block) for block in blocks]
+
+
+def test_the_example_of_earlyoom_works(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = os.path.dirname(program("earlyoom"))
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    example = next(text for text in examples() if "earlyoom" in text)
+    in_sandbox(run(example)).assert_outcomes(passed=2)
+
+
+def test_the_other_examples_work(run: Run) -> None:
+    require_fuse()
+    (example,) = (text for text in examples() if "earlyoom" not in text)
+    run(example).assert_outcomes(passed=2)

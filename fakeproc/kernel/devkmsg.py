@@ -46,6 +46,7 @@ class Devkmsg:
         if reads and restricted and not caller.credentials.capable(CAP_SYSLOG):
             raise Refused(errno.EPERM)
         self.machine = machine
+        self._blocks = not flags & os.O_NONBLOCK
         self._limit = RateLimit()
         self._next = machine.log.first_sequence
         self._told = 0
@@ -56,6 +57,9 @@ class Devkmsg:
 
         EAGAIN when there is none, EPIPE once when the next one has been overwritten.  EINVAL
         when it is longer than ``size``; it is passed over nevertheless.
+
+        A log without any record, which no kernel has, ends at once for who would not wait:
+        dmesg takes EAGAIN for the first record to mean that it has to ask the host's kernel.
         """
         log = self.machine.log
         if self._has_lost():
@@ -63,6 +67,8 @@ class Devkmsg:
             raise Refused(errno.EPIPE)
         record = log.record(self._next)
         if record is None:
+            if log.next_sequence == 0 and not self._blocks:
+                return b""
             raise Refused(errno.EAGAIN)
         self._next += 1
         text = record.render_extended()

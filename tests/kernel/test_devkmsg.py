@@ -59,6 +59,16 @@ def test_each_read_gives_one_record_and_then_there_is_none() -> None:
     assert other.read(ENOUGH) == b"3,0,0,-;first\n"
 
 
+def test_an_empty_log_is_at_its_end_for_who_does_not_wait() -> None:
+    machine = Machine()
+    reader = opened(machine, os.O_RDONLY | os.O_NONBLOCK)
+    assert reader.read(ENOUGH) == b""
+    assert errno_of(opened(machine, os.O_RDONLY)) == errno.EAGAIN
+    machine.printk(Level.INFO, "first")
+    assert reader.read(ENOUGH) == b"6,0,0,-;first\n"
+    assert errno_of(reader) == errno.EAGAIN
+
+
 def test_what_is_too_long_for_the_reader_is_passed_over() -> None:
     """Seen on 6.18: the next read gives the one after it."""
     machine = Machine()

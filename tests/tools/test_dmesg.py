@@ -30,6 +30,11 @@ def test_dmesg_prints_the_log(own_table: Table) -> None:
     assert own_table.run(*on_dev_kmsg("dmesg", "--facility", "daemon")).count("\n") == 1
 
 
+def test_dmesg_of_an_empty_log_prints_nothing(own_table: Table) -> None:
+    """And does not ask the host's kernel instead (syslog(2))."""
+    assert own_table.run(*on_dev_kmsg("dmesg")) == ""
+
+
 def test_dmesg_follows_the_log(own_table: Table) -> None:
     devkmsg = own_table.mounted / "fakeproc/devkmsg"
     put(devkmsg, b"zero")
