@@ -238,7 +238,7 @@ def fakeproc_mount(
 @pytest.fixture
 def fakeproc_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     """Return a simulated machine to run programs in (`fakeproc.sandbox.Sandbox`)."""
-    from fakeproc.mount import MountError
+    from fakeproc.mount import MountError, load_binding
     from fakeproc.sandbox import Lacking, Sandbox
 
     wishes, machine = _asked(request)
@@ -250,14 +250,18 @@ def fakeproc_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
         intercept=wishes.intercept,
     )
     try:
-        sandbox.__enter__()
-    except (Lacking, MountError) as error:
+        load_binding()
+    except MountError as error:
+        _skip_or_fail(request, error)
+    try:
+        sandbox.start()
+    except Lacking as error:
         _skip_or_fail(request, error)
     try:
         _show_on_failure(request, sandbox.read)
         yield sandbox
     finally:
-        sandbox.__exit__(None, None, None)
+        sandbox.close()
 
 
 # -- The report --------------------------------------------------------------------
