@@ -63,6 +63,11 @@ class Channel:
         """Close this end."""
         self.socket.close()
 
+    def hang_up(self) -> None:
+        """Close this end, and every copy of it that a process forked since may hold."""
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.close()
+
 
 def sealed_data(data: bytes) -> int:
     """Return a descriptor from which this much data can be read that fits in no packet."""

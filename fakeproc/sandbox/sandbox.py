@@ -166,7 +166,8 @@ class Sandbox:
     def close(self) -> None:
         """End everything inside, and the sandbox."""
         if self._server_pid:
-            self._channel.close()
+            # The servers of later sandboxes are forks that hold copies of it.
+            self._channel.hang_up()
             os.waitpid(self._server_pid, 0)
             self._server_pid = 0
 
