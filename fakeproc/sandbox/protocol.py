@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from fakeproc.kernel.task import Process
 from fakeproc.procfs.tree import Procfs
 from fakeproc.sandbox.report import Sender
 
@@ -36,6 +37,12 @@ class Server(Protocol):
 
     def note_kill(self, sender: Sender, pid: int, signo: int) -> None:
         """Hear that a guest is about to send a simulated process a signal.
+
+        Preconditions: the caller holds the lock.
+        """
+
+    def note_arrival(self, process: Process, signo: int) -> None:
+        """Hear that a simulated process gets a signal for which it has no stand-in.
 
         Preconditions: the caller holds the lock.
         """

@@ -26,6 +26,7 @@ from typing import NoReturn
 
 from fakeproc.callers import HOST_PROC, Callers
 from fakeproc.kernel.errors import Refused
+from fakeproc.kernel.task import Process
 from fakeproc.mount import MountError, MountOptions, Operations, serve
 from fakeproc.procfs.clock import REAL_SPEED
 from fakeproc.procfs.node import File, open_file
@@ -175,6 +176,11 @@ class Server:
         """Hear who is about to send a simulated process a signal."""
         self._announced[pid, signo] = sender
 
+    def note_arrival(self, process: Process, signo: int, sender_pid: int = 0) -> None:
+        """Hear that a simulated process gets a signal now."""
+        sender = self._announced.pop((process.pid, signo), None) or self._guest(sender_pid)
+        self._chronicle.signalled(process, signo, sender)
+
     def _keep_up(self) -> None:
         machine = self.procfs.machine
         if machine is not self._machine:
@@ -236,10 +242,11 @@ class Server:
     def _signalled(self, pid: int, number: int, sender_pid: int) -> None:
         with self.locked():
             process = self._stand_ins.process(pid)
-            sender = self._announced.pop((pid, number), None) or self._guest(sender_pid)
-            if process is not None:
-                self._chronicle.signalled(process, number, sender)
-                self._stand_ins.signalled(process, number)
+            if process is None:
+                self._announced.pop((pid, number), None)
+                return
+            self.note_arrival(process, number, sender_pid)
+            self._stand_ins.signalled(process, number)
 
     def _guest(self, pid: int) -> Sender | None:
         """Return a real process inside as a sender, as far as it is known."""

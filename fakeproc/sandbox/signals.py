@@ -98,6 +98,8 @@ class Signals:
                 return Answer()
             if deliver or not thread.is_leader:
                 # A thread has no stand-in.
+                if signo:
+                    self._server.note_arrival(process, signo)
                 machine.kill(caller, process, signo)
                 return Answer()
         return GO_ON

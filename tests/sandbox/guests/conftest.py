@@ -59,6 +59,10 @@ class FakeServer:
         assert self.lock.locked()
         self.noted.append((sender, pid, signo))
 
+    def note_arrival(self, process: Process, signo: int) -> None:
+        assert self.lock.locked()
+        assert (process.pid, signo) in [kill[1:] for kill in self.noted]
+
 
 class Running:
     """A command inside."""
