@@ -21,7 +21,7 @@ TASK_FILES = (
 )
 """What is bound of a simulated process; the rest of its directory is its stand-in's."""
 
-GUEST_FILES = ("oom_score", "oom_score_adj", "oom_adj")
+GUEST_FILES = ("oom_score", "oom_score_adj", "oom_adj", "cgroup")
 """What is bound of a real process."""
 
 _LEFT_REAL = {"net", "mounts", "fs", "driver", "bus", "tty", "self", "thread-self", "scsi"}
