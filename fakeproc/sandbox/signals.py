@@ -32,6 +32,8 @@ _PIDFD_SIGNAL_PROCESS_GROUP = 1 << 2  # since 6.9
 
 _TASK_FOLDER = re.compile(r".*/(\d+)")
 
+_SIGKILL_BIT = 1 << (signal.SIGKILL - 1)
+
 _DEATH_LIMIT_S = 1.0
 _DEATH_STEP_S = 0.001
 
@@ -217,10 +219,15 @@ def _sender(caller: HostCaller) -> Sender:
 
 
 def _is_dying(tid: int, descriptor: int) -> bool:
-    """Say whether SIGKILL has reached the process behind a pidfd of this task."""
+    """Say whether SIGKILL may be on its way to the machine from a process behind a pidfd.
+
+    It is pending, has just been taken (a stand-in that is told nothing sleeps), or holds the
+    stand-in at its exit, traced.
+    """
     try:
         about = read_pairs(HOST_PROC / str(tid) / "fdinfo" / str(descriptor))
-        # It is held at its exit, traced.
-        return read_pairs(HOST_PROC / about["Pid"] / "status")["State"].startswith("t")
+        status = read_pairs(HOST_PROC / about["Pid"] / "status")
+        pending = int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
+        return not status["State"].startswith("S") or bool(pending & _SIGKILL_BIT)
     except (OSError, KeyError):
         return False
