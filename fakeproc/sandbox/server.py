@@ -54,6 +54,9 @@ _TERMINAL_SIGNALS = {
 _SHORTEST_TICK_S = 0.005
 _LONGEST_TICK_S = 0.25
 
+_ARRIVAL_S = 0.2
+"""How long a signal may take from kill(2) to its process."""
+
 NS_PER_S = 1_000_000_000
 
 
@@ -237,7 +240,20 @@ class Server:
         elif "killed" in message:
             self._signalled(message["killed"], signal.SIGKILL, 0)
         else:
+            self._await_arrivals()
             self._owner.send({"event": "command", **message})
+
+    def _await_arrivals(self) -> None:
+        """Hear of what a command has sent last: its end may be told before that.
+
+        What cannot arrive, such as a second SIGKILL, is forgotten.
+        """
+        poll = select.poll()
+        poll.register(self._supervisor.events, select.POLLIN)
+        end = time.monotonic() + _ARRIVAL_S
+        while self._announced and poll.poll(max(end - time.monotonic(), 0) * 1000):
+            self._hear_supervisor()
+        self._announced.clear()
 
     def _signalled(self, pid: int, number: int, sender_pid: int) -> None:
         with self.locked():
