@@ -22,9 +22,6 @@ _MS_SLAVE = 0x80000
 
 _PR_SET_PDEATHSIG = 1
 
-_ALL_IDS = 2**32 - 1
-"""How many user ids there are; the last is none."""
-
 _SUBORDINATE = {"uid": Path("/etc/subuid"), "gid": Path("/etc/subgid")}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -84,6 +81,15 @@ def require_device() -> None:
         )
 
 
+def require_own_proc() -> None:
+    """Raise `Lacking` where /proc is not about this process's pid namespace."""
+    if os.readlink("/proc/self") != str(os.getpid()):
+        raise Lacking(
+            "/proc: is that of another pid namespace; mount one for this, as "
+            "`unshare --mount-proc` does."
+        )
+
+
 def new_namespaces() -> None:
     """Make a user and a mount namespace, and go there; `Lacking` where that is forbidden."""
     try:
@@ -121,18 +127,34 @@ def _sysctl(name: str) -> str:
 def map_ids(pid: int) -> bool:
     """Say whose ids the user namespace of a process knows; return whether only root's.
 
-    Root gives all ids.  Others have the ids that /etc/subuid and /etc/subgid give them, by way of
-    newuidmap(1) and newgidmap(1); without these everybody in the sandbox is root.
+    Root gives all ids that it has itself.  Others have the ids that /etc/subuid and /etc/subgid
+    give them, by way of newuidmap(1) and newgidmap(1); without these everybody in the sandbox is
+    root.  `Lacking` where not even that may be.
     """
-    if os.getuid() == 0:
-        for kind in ("uid", "gid"):
-            _write(pid, f"{kind}_map", f"0 0 {_ALL_IDS}")
+    if os.getuid() == 0 and all(_map_all(pid, kind) for kind in ("uid", "gid")):
         return False
     if all(_map_subordinate(pid, kind) for kind in ("uid", "gid")):
         return False
-    _write(pid, "uid_map", f"0 {os.getuid()} 1")
-    _write(pid, "setgroups", "deny")
-    _write(pid, "gid_map", f"0 {os.getgid()} 1")
+    try:
+        _write(pid, "uid_map", f"0 {os.getuid()} 1")
+        _write(pid, "setgroups", "deny")
+        _write(pid, "gid_map", f"0 {os.getgid()} 1")
+    except PermissionError as error:
+        raise Lacking(
+            f"User namespaces: uid {os.getuid()} may not be mapped into one: {error.strerror}; "
+            "run fakeproc as another user, or with the capabilities CAP_SETUID and CAP_SETGID."
+        ) from None
+    return True
+
+
+def _map_all(pid: int, kind: str) -> bool:
+    """Map each id of this user namespace to itself; in a container these are not all there are."""
+    lines = Path(f"/proc/self/{kind}_map").read_text().splitlines()
+    ranges = [(first, count) for first, _, count in map(str.split, lines)]
+    try:
+        _write(pid, f"{kind}_map", "".join(f"{first} {first} {n}\n" for first, n in ranges))
+    except PermissionError:
+        return False
     return True
 
 

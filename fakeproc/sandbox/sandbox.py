@@ -129,6 +129,7 @@ class Sandbox:
     def start(self) -> None:
         """Make it; return when commands can be run."""
         namespaces.require_device()
+        namespaces.require_own_proc()
         load_binding()
         here, there = Channel.pair()
         self._machine.set_boot_time(time.time_ns())

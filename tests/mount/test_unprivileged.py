@@ -73,11 +73,15 @@ class Room:
 
     def run(self, as_user: str, as_root_then: str = "") -> list[str]:
         """Mount and run a script as the user, then one as root; return what they print."""
+        return self.run_scripts(_USER_SETUP + as_user, as_root_then)
+
+    def run_scripts(self, as_user: str, as_root_then: str = "") -> list[str]:
+        """Run a script as the user, then one as root; return what they print."""
         namespace = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
         script = f'{_SETUP}\nas_user "$USER_SCRIPT"\n{as_root_then}'
         done = subprocess.run(
             [*namespace, "sh", "-c", script],
-            env={**self._env, "USER_SCRIPT": _USER_SETUP + as_user},
+            env={**self._env, "USER_SCRIPT": as_user},
             capture_output=True,
             text=True,
             check=False,

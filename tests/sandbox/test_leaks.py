@@ -76,7 +76,8 @@ def test_killing_a_part_ends_all(role: Callable[[int], int]) -> None:
     assert "Traceback" not in errors, errors
     if role is not _runner:
         assert process.returncode == _SERVER_HAS_DIED
-        assert errors == "fakeproc: The sandbox's server has died.\n", errors
+        # The command's own last words may come before: its calls are not answered any more.
+        assert errors.endswith("fakeproc: The sandbox's server has died.\n"), errors
 
 
 def test_stopped_runner_that_is_killed_leaves_nothing() -> None:
