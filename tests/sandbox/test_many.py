@@ -42,6 +42,7 @@ def test_two_thousand_processes(tmp_path: Path) -> None:
     script = """
         cat /proc/[0-9]*/comm | grep -c worker
         kill -9 100100
+        while kill -0 100100 2> /dev/null; do sleep 0.01; done
         cat /proc/[0-9]*/comm | grep -c worker
         grep internal_errors $FAKEPROC/fakeproc/stats
     """
@@ -71,6 +72,7 @@ def test_reboot() -> None:
     with Sandbox() as sandbox:
         guest = sandbox.popen(["sleep", "1000"])
         sandbox.run(["sh", "-c", "kill -9 100013"])
+        sandbox.wait_until(lambda: "nightly-job" not in sandbox.read("fakeproc/ps"))
         sandbox.control("reboot")
         assert sandbox.run(["sh", "-c", "kill -0 100013 && cat /proc/100013/comm"]).stdout
         assert guest.poll() is None
