@@ -69,6 +69,9 @@ BINDING_VARIABLE = "FAKEPROC_FUSE"
 _BINDINGS = {"mfusepy": "mfusepy", "fusepy": "fuse"}
 _ENTRY_TIMEOUT_S = 3600
 
+_SLOW_NS = 100_000_000
+"""How long the machine may take over the time that has passed, whatever that is."""
+
 _FIRST_INODE = 1 << 32
 """Below it are numbers that mean something, as those of namespaces."""
 
@@ -171,8 +174,12 @@ class Operations:
         """Count the upcall, bring the machine to the present, bury who is gone."""
         self.procfs.stats.upcalls += 1
         now_ns = time.monotonic_ns()
-        clock.pass_host_time(self.procfs, now_ns - self._last_ns)
-        self._last_ns = now_ns
+        passed_ns = now_ns - self._last_ns
+        clock.pass_host_time(self.procfs, passed_ns)
+        spent_ns = time.monotonic_ns() - now_ns
+        # A machine that cannot keep up falls behind: catching up would take longer each time.
+        behind_ns = spent_ns - passed_ns if spent_ns > max(passed_ns, _SLOW_NS) else 0
+        self._last_ns = now_ns + behind_ns
         self._callers.bury()
         self._recorder.note_time(now_ns)
 
