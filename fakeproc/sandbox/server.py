@@ -209,8 +209,7 @@ class Server:
             ready = poll.poll(self._tick_s() * 1000)
             for fd, _ in ready:
                 handlers[fd]()
-            if not ready:
-                self._tick()
+            self._tick()
 
     def _stop(self) -> None:
         raise Closed

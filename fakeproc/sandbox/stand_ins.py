@@ -7,6 +7,7 @@ the machine's processes come to, and the machine what signals the stand-ins are 
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -118,12 +119,14 @@ class StandIns:
         self._machine = session.machine
 
     def begin(self) -> None:
-        """Make one for each process of the machine."""
+        """Make one for each process of the machine; `Lacking` where the kernel refuses one."""
         self._machine = self._session.machine
         self._machine.parents_wait = True
         self._machine.turns.keep()
         processes = [p for p in self._machine.processes.values() if p not in self._session.adopted]
-        self._make(processes)
+        refused = self._make(processes)
+        if refused:
+            raise Lacking(_why_refused(*min(refused.items()), len(processes)))
         self._supervisor.end([(p.pid, False) for p in processes if p.is_zombie])
 
     def guest_pids_begin(self) -> int:
@@ -172,7 +175,8 @@ class StandIns:
         self._end([(process, Turn.REAPED) for process in self._there.values()])
         self.begin()
 
-    def _make(self, processes: Sequence[Process]) -> None:
+    def _make(self, processes: Sequence[Process]) -> dict[int, int]:
+        """Make stand-ins; return those that are refused, with an errno each."""
         mortal = [p for p in processes if not p.is_global_init]
         refused = self._supervisor.spawn([_identity(p) for p in mortal])
         for process in processes:
@@ -180,6 +184,7 @@ class StandIns:
                 self._there[process.pid] = process
         binds = [bind for p in processes for bind in self._view.of_task(p.pid)]
         self.bound = self._binder.bind(binds)
+        return refused
 
     def _end(self, who: Sequence[tuple[Process, Turn]]) -> None:
         mortal = [(p, turn) for p, turn in who if not p.is_global_init]
@@ -189,6 +194,21 @@ class StandIns:
         for process, turn in mortal:
             if turn is Turn.REAPED:
                 del self._there[process.pid]
+
+
+def _why_refused(pid: int, number: int, wanted: int) -> str:
+    """Say why there can be no stand-in with this pid."""
+    if number == errno.EINVAL:
+        return (
+            f"pid {pid}: is above what this kernel gives out; `sysctl kernel.pid_max=4194304` as "
+            "root, or use lower pids in the scenario."
+        )
+    if number == errno.EAGAIN:
+        return (
+            f"{wanted} processes: more than this user may have; `ulimit -u` and the pids limit of "
+            "the cgroup say how many, or use a scenario with fewer."
+        )
+    return f"pid {pid}: the kernel makes no process with it: {os.strerror(number)}."
 
 
 def _identity(process: Process) -> tuple[int, int, int, int]:

@@ -98,6 +98,17 @@ def test_device_that_cannot_be_opened(room: Room) -> None:
     assert int(code) == EXIT_LACKING
 
 
+def test_fewer_processes_than_the_scenario_has(room: Room) -> None:
+    script = """
+        printf 'version = 1\n[[process]]\nname = "job"\ncount = 300\n' > "$PWD/many.toml"
+        prlimit --nproc=100 "$PYTHON" -m fakeproc run --scenario many.toml -- true 2>&1
+        echo $?
+    """
+    said, code = room.run_scripts(script)
+    assert said.startswith("fakeproc: 302 processes: more than this user may have; `ulimit -u`")
+    assert int(code) == EXIT_LACKING
+
+
 def test_no_user_namespaces() -> None:
     setup = "echo 0 > /proc/sys/user/max_user_namespaces"
     said = _refusal("--user", "--map-root-user", setup=setup)

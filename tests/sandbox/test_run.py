@@ -40,6 +40,8 @@ def _clean(tmp_path: Path) -> Iterator[None]:
         ("exit 3", 3),
         ("kill -TERM $$", 128 + signal.SIGTERM),
         ("kill -KILL $$", 128 + signal.SIGKILL),
+        # Its process group: not that of fakeproc.
+        ("kill -KILL 0", 128 + signal.SIGKILL),
     ],
 )
 def test_exit_code_is_that_of_the_command(script: str, code: int) -> None:
