@@ -340,8 +340,9 @@ def test_an_interrupted_test_leaves_nothing(run: Run, fixture: str, number: sign
     """)
     base = run.pytester.path / "base"
     options = [*_PLAIN, "--basetemp", os.fspath(base)]
+    # Whoever runs the tests in the background may have it ignore SIGINT.
     process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", *options],
+        ["env", "--default-signal=INT", sys.executable, "-m", "pytest", *options],
         cwd=run.pytester.path,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
