@@ -69,7 +69,7 @@ class Channel:
         self.close()
 
 
-def sealed_data(data: bytes) -> int:
+def data_descriptor(data: bytes) -> int:
     """Return a descriptor from which this much data can be read that fits in no packet."""
     fd = os.memfd_create("data")
     with os.fdopen(os.dup(fd), "wb") as file:

@@ -30,8 +30,6 @@ from fakeproc.sandbox.statfs import (
 
 _PROC, _CGROUP = PurePosixPath("/proc"), PurePosixPath("/sys/fs/cgroup")
 
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-
 # struct sysinfo of 64 bits: uptime, loads, six sizes, procs, high memory, unit.
 _SYSINFO = struct.Struct("=q3Q6QH6xQQI4x")
 _NS_PER_S = 1_000_000_000

@@ -24,7 +24,7 @@ from fakeproc.mount import MountError, load_binding
 from fakeproc.procfs.clock import parse_speed
 from fakeproc.procfs.tree import CONTROL_DIRECTORY, Procfs
 from fakeproc.sandbox import namespaces
-from fakeproc.sandbox.channel import Channel, Closed, Message, sealed_data, take_data
+from fakeproc.sandbox.channel import Channel, Closed, Message, data_descriptor, take_data
 from fakeproc.sandbox.lacking import Lacking
 from fakeproc.sandbox.server import SandboxOptions, be_server
 from fakeproc.sandbox.view import ViewKind
@@ -229,7 +229,7 @@ class Sandbox:
 
         subprocess.TimeoutExpired when it takes longer (seconds); it is killed then.
         """
-        stdin = sealed_data(input.encode())
+        stdin = data_descriptor(input.encode())
         stdout, stderr = (os.memfd_create(name) for name in ("stdout", "stderr"))
         process = self.popen(args, stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd)
         os.close(stdin)
@@ -252,7 +252,7 @@ class Sandbox:
 
     def write(self, path: str, text: str) -> None:
         """Write to a file of the simulated /proc as its root does; OSError where it is refused."""
-        data = sealed_data(text.encode(errors="surrogateescape"))
+        data = data_descriptor(text.encode(errors="surrogateescape"))
         try:
             self._ask({"do": "write", "path": path}, [data])
         finally:

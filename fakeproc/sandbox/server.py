@@ -33,7 +33,7 @@ from fakeproc.procfs.node import File, open_file
 from fakeproc.procfs.tree import Procfs
 from fakeproc.sandbox import namespaces
 from fakeproc.sandbox.binder import Binder, start_binder
-from fakeproc.sandbox.channel import Channel, Closed, Message, sealed_data, take_data
+from fakeproc.sandbox.channel import Channel, Closed, Message, data_descriptor, take_data
 from fakeproc.sandbox.guests import Guests
 from fakeproc.sandbox.lacking import Lacking
 from fakeproc.sandbox.record import Chronicle
@@ -57,7 +57,7 @@ _LONGEST_TICK_S = 0.25
 _ARRIVAL_S = 0.2
 """How long a signal may take from kill(2) to its process."""
 
-NS_PER_S = 1_000_000_000
+_NS_PER_S = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +220,7 @@ class Server:
         due_ns = procfs.machine.events.next_due_ns()
         if procfs.manual_clock or due_ns is None:
             return _LONGEST_TICK_S
-        wait_s = float((due_ns - procfs.machine.now_ns) / procfs.clock_speed) / NS_PER_S
+        wait_s = float((due_ns - procfs.machine.now_ns) / procfs.clock_speed) / _NS_PER_S
         return min(max(wait_s, _SHORTEST_TICK_S), _LONGEST_TICK_S)
 
     def _tick(self) -> None:
@@ -301,7 +301,7 @@ class Server:
     def _do_read(self, message: Message, fds: list[int]) -> tuple[Message, list[int]]:
         with self.locked():
             data = self._file(message["path"]).render()
-        return {}, [sealed_data(data)]
+        return {}, [data_descriptor(data)]
 
     def _do_write(self, message: Message, fds: list[int]) -> tuple[Message, list[int]]:
         data = take_data(os.dup(fds[0]))
@@ -316,7 +316,9 @@ class Server:
         with self.locked():
             wall_s = time.monotonic() - self._began_s
             report = self._chronicle.finish(message["command"], message["exit_status"], wall_s)
-        return {"summary": summary(report)}, [sealed_data(json.dumps(report.to_json()).encode())]
+        return {"summary": summary(report)}, [
+            data_descriptor(json.dumps(report.to_json()).encode())
+        ]
 
     def _file(self, path: str) -> File:
         node = self.procfs.lookup(path, self.procfs.machine.root)
