@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -25,7 +26,7 @@ from fakeproc.mount import (
     is_mounted,
     require_free,
     resolve,
-    serve,
+    serve_alone,
     start_server,
     unmount,
 )
@@ -42,6 +43,7 @@ from fakeproc.scenario.load import (
     read_scenario,
     run_to_end,
 )
+from fakeproc.terminal import in_one_line, visible
 from fakeproc.units import parse_duration_ns, parse_integer
 
 EXIT_OK = 0
@@ -355,23 +357,57 @@ def _add_mountpoint(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0, or 1 for a refusal (2 is for usage)."""
+    _open_standard_descriptors()
     arguments = make_parser().parse_args(argv)
-    logging.basicConfig(level=logging.DEBUG if arguments.debug else logging.WARNING)
+    logging.basicConfig(
+        level=logging.DEBUG if arguments.debug else logging.WARNING,
+        format="fakeproc: %(message)s",
+    )
     try:
         code: int = arguments.run(arguments)
+        sys.stdout.flush()
         return code
     except BrokenPipeError:
         # The reader has what it wanted; nothing more can be said to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return EXIT_OK
     except KeyboardInterrupt:
         return 130
-    except (MountError, Refused) as error:
+    except (MountError, OSError) as error:
         if arguments.debug:
             raise
-        message = error.why if isinstance(error, Refused) else str(error)
-        print(f"fakeproc: {message}", file=sys.stderr)
+        print(f"fakeproc: {in_one_line(_sentence(error))}", file=sys.stderr)
         return EXIT_REFUSED
+
+
+def _open_standard_descriptors() -> None:
+    """Let no file of ours become what is standard input, output and error."""
+    with suppress(OSError):
+        while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+            pass
+        os.close(fd)
+
+
+def _sentence(error: MountError | OSError) -> str:
+    if isinstance(error, Refused):
+        return error.why
+    if isinstance(error, MountError):
+        return str(error)
+    if error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}."
+    # Only what is printed has no name.
+    _drop_output()
+    return f"standard output: cannot be written: {error.strerror}."
+
+
+def _drop_output() -> None:
+    """Let nobody try again to write what could not be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print(text: str) -> None:
+    """Print what names of others stand in."""
+    sys.stdout.write(visible(text))
 
 
 # -- mount, umount -----------------------------------------------------------------
@@ -389,10 +425,15 @@ def _mount(arguments: argparse.Namespace) -> int:
         manual_clock=arguments.clock == ClockMode.MANUAL,
         clock_speed=parse_speed(arguments.speed or "1"),
     )
-    if arguments.foreground:
-        serve(procfs, path, options, journal=journal)
-    else:
-        start_server(procfs, path, options, journal)
+    try:
+        if arguments.foreground:
+            serve_alone(procfs, path, options, journal=journal)
+        else:
+            start_server(procfs, path, options, journal)
+    except MountError:
+        if journal is not None:
+            journal.abandon()
+        raise
     return EXIT_OK
 
 
@@ -499,7 +540,7 @@ def _umount(arguments: argparse.Namespace) -> int:
 def _show(arguments: argparse.Namespace) -> int:
     """Print a file of the control directory, for people or as JSON."""
     name = f"{arguments.file}.json" if arguments.json else arguments.file
-    sys.stdout.write(_read_control(_find(arguments.mountpoint), name))
+    _print(_read_control(_find(arguments.mountpoint), name))
     return EXIT_OK
 
 
@@ -552,7 +593,7 @@ def _snapshot(arguments: argparse.Namespace) -> int:
 def _log(arguments: argparse.Namespace) -> int:
     path = _find(arguments.mountpoint)
     shown = _read_control(path, "kmsg").splitlines(keepends=True)
-    sys.stdout.writelines(shown)
+    _print("".join(shown))
     while arguments.follow:
         sys.stdout.flush()
         time.sleep(_LOG_POLL_S)
@@ -562,7 +603,7 @@ def _log(arguments: argparse.Namespace) -> int:
             if not is_mounted(path):
                 return EXIT_OK
             raise
-        sys.stdout.writelines(_new_lines(shown, lines))
+        _print("".join(_new_lines(shown, lines)))
         shown = lines
     return EXIT_OK
 
@@ -582,7 +623,7 @@ def _trigger(arguments: argparse.Namespace) -> int:
         (path / "fakeproc" / "oom_trigger").write_text(" ".join(arguments.options) or "1")
     except OSError as error:
         raise MountError(_why_refused(path, path / "fakeproc" / "oom_trigger", error)) from None
-    sys.stdout.write(_read_control(path, "oom_trigger"))
+    _print(_read_control(path, "oom_trigger"))
     return EXIT_OK
 
 
@@ -597,7 +638,7 @@ def _explain_mount(arguments: argparse.Namespace) -> int:
             answer = asked.read().decode(errors="surrogateescape")
     except OSError as error:
         raise MountError(_why_refused(path, file, error)) from None
-    sys.stdout.write(answer)
+    _print(answer)
     return EXIT_OK
 
 
@@ -636,7 +677,7 @@ def _show_scenario(arguments: argparse.Namespace) -> int:
 def _run_scenario(arguments: argparse.Namespace) -> int:
     machine = load_scenario(arguments.scenario)
     run_to_end(machine)
-    sys.stdout.write(machine.log.render())
+    _print(machine.log.render())
     return EXIT_OK
 
 
@@ -652,7 +693,7 @@ def _replay(arguments: argparse.Namespace) -> int:
     contents = read_file(arguments.journal)
     _tell_of_torn_line(contents)
     procfs = contents.replayed(*_until(arguments.until))
-    sys.stdout.write(CONTROL_FILES[arguments.file].render(procfs))
+    _print(CONTROL_FILES[arguments.file].render(procfs))
     return EXIT_OK
 
 

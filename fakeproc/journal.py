@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import logging
 import os
 import re
 import stat
@@ -29,12 +30,15 @@ from fakeproc.procfs.inputs import Entry, Input, Nothing
 from fakeproc.procfs.tree import Procfs
 from fakeproc.scenario.load import load_text
 
+log = logging.getLogger(__name__)
+
 VERSION = 1
 _MAGIC = b'{"fakeproc":"journal",'
 _SEAL = b',"crc":"%08x"}'
 _SEAL_BYTES = len(_SEAL % 0)
 _SEALED = re.compile(rb',"crc":"[0-9a-f]{8}"}\Z')
 _NOTE_INTERVAL_NS = 1_000_000_000
+_ACCEPTED_FILE = "accepted is a file of your own that nobody else may write to, or a new one"
 
 Mark = tuple[int, int]
 """A place in a journal: bytes of the lines before it, and the checksum of the last."""
@@ -234,12 +238,12 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         """Open a journal, or make one; `Refused` when that must not be, or it is damaged."""
-        self._name = os.fspath(path)
+        self.name = os.fspath(path)
+        """Which file it is, for messages."""
         self._fd = _open(path)
         try:
-            _lock(self._fd, self._name)
-            with open(self._fd, "rb", closefd=False) as file:
-                self.contents = read(self._name, file.read())
+            _lock(self._fd, self.name)
+            self.contents = read(self.name, self._read())
         except BaseException:
             self.close()
             raise
@@ -249,19 +253,38 @@ class Journal:
         """Where the lines that count end."""
         self._session_start = self.contents.length
 
+    def _read(self) -> bytes:
+        with self._errors("read"), open(self._fd, "rb", closefd=False) as file:
+            return file.read()
+
+    @contextmanager
+    def _errors(self, done: str) -> Iterator[None]:
+        """Turn what the disk says into a sentence that names the journal."""
+        try:
+            yield
+        except OSError as error:
+            raise Refused(
+                error.errno or errno.EIO, f"{self.name}: cannot be {done}: {error.strerror}."
+            ) from None
+
     def begin(self, header: Header) -> Procfs:
         """Boot the machine of this header, and write the first line."""
         procfs = header.boot()
         booted = replace(header, boot_time_s=procfs.machine.hardware.boot_time_s)
-        try:
+        with self._errors("written to"):
             self.append(booted.to_json(), durable=True)
-            _sync_folder(self._name)
-        except OSError as error:
-            raise Refused(
-                error.errno or errno.EIO, f"{self._name}: cannot be written to: {error.strerror}."
-            ) from None
+            _sync_folder(self.name)
         self._session_start, _ = self.mark
         return procfs
+
+    def abandon(self) -> None:
+        """Close it because nothing came of the mount; what was only begun is empty again.
+
+        So the next mount may begin it with other options.
+        """
+        if self.contents.header is None:
+            self.take_back((0, 0))
+        self.close()
 
     def carry_on(self) -> Procfs:
         """Return the machine as it was; what was cut short is cut off.
@@ -270,7 +293,8 @@ class Journal:
         """
         procfs = self.contents.replayed()
         self.contents = replace(self.contents, entries=())
-        os.ftruncate(self._fd, self.contents.length)
+        with self._errors("written to"):
+            os.ftruncate(self._fd, self.contents.length)
         return procfs
 
     def append(self, values: dict[str, Any], *, durable: bool) -> None:
@@ -309,18 +333,34 @@ class Journal:
 
 
 def _open(path: Path) -> int:
-    """Open or make the file; no link is followed, and what is no file of the user's refused."""
+    """Open or make the file; no link is followed, and what others have a say in is refused.
+
+    In a folder that others may write to, such as /tmp, they may have put anything there.
+    """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         fd = os.open(path, flags, 0o600)
     except OSError as error:
         why = "is a link" if error.errno == errno.ELOOP else error.strerror
-        raise Refused(error.errno or errno.EIO, f"{path}: {why}; accepted is a file.") from None
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+        raise Refused(error.errno or errno.EIO, f"{path}: {why}; {_ACCEPTED_FILE}.") from None
+    wrong = _what_is_wrong(os.fstat(fd))
+    if wrong:
         os.close(fd)
-        raise Refused(errno.EPERM, f"{path}: accepted is a file of your own.")
+        raise Refused(errno.EPERM, f"{path}: {wrong}; {_ACCEPTED_FILE}.")
     return fd
+
+
+def _what_is_wrong(status: os.stat_result) -> str:
+    """Say why a journal must not be written there; nothing where it may."""
+    if not stat.S_ISREG(status.st_mode):
+        return "is no regular file"
+    if status.st_uid != os.geteuid():
+        return f"belongs to uid {status.st_uid}"
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"others may write to it (mode {stat.S_IMODE(status.st_mode):o})"
+    if status.st_nlink > 1:
+        return "has other names (hard links)"
+    return ""
 
 
 def _lock(fd: int, name: str) -> None:
@@ -328,6 +368,10 @@ def _lock(fd: int, name: str) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise Refused(errno.EBUSY, f"{name}: another mount writes to it.") from None
+    except OSError as error:
+        raise Refused(
+            error.errno or errno.EIO, f"{name}: cannot be locked: {error.strerror}."
+        ) from None
 
 
 def _write_all(fd: int, data: bytes, offset: int) -> None:
@@ -356,6 +400,8 @@ class Recorder:
         self._journal = journal
         self._noted_at_ns = 0
         self._noted_ns = -1
+        self._fails = False
+        """Whether the last line could not be written."""
         if journal is not None:
             procfs.journal = journal.session_text
 
@@ -390,7 +436,11 @@ class Recorder:
                 f"journal: cannot be written to: {error.strerror}; until it can nothing changes.",
             )
             self._procfs.answer_refusal(refused)
+            if not self._fails:
+                log.warning("%s: %s", journal.name, refused.why.removeprefix("journal: "))
+            self._fails = True
             raise refused from None
+        self._fails = False
 
     def note_time(self, host_ns: int) -> None:
         """Record how far the machine's clock is, once in a second of the host's.

@@ -8,10 +8,14 @@ Upcalls are serial.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
+import fcntl
 import functools
 import logging
 import os
+import shutil
+import signal
 import stat
 import subprocess
 import threading
@@ -77,6 +81,17 @@ _FIRST_INODE = 1 << 32
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+
+
+_DEVICE = Path("/dev/fuse")
+
+_FUSERMOUNTS = ("fusermount3", "fusermount")
+"""What mounts and unmounts for ordinary users."""
+
+_MNT_DETACH = 2
+_UMOUNT_NOFOLLOW = 8
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class MountError(Exception):
@@ -502,8 +517,8 @@ def load_binding() -> types.ModuleType:
         except (ImportError, OSError, AttributeError) as error:
             reasons.append(f"{name}: {error}")
     raise MountError(
-        f"No binding to libfuse can be loaded ({'; '.join(reasons)}). "
-        "Install libfuse2 (apt-get install libfuse2), or fakeproc[fuse3] and libfuse3."
+        f"libfuse: no binding to it can be loaded ({'; '.join(reasons)}); "
+        "install libfuse2 (apt-get install libfuse2), or fakeproc[fuse3] and libfuse3."
     )
 
 
@@ -537,9 +552,11 @@ def serve(
             raise MountError(refused.why) from None
     kind = Operations if is_mfusepy else _FusepyOperations
     was_up = threading.Event()
+    overheard = _Overheard()
 
     def tell_ready() -> None:
         was_up.set()
+        os.write(2, overheard.end())
         on_ready()
 
     operations = kind(
@@ -561,7 +578,8 @@ def serve(
     try:
         binding.FUSE(
             operations,
-            os.fspath(mountpoint),
+            # Both bindings encode it as they do the files' names.
+            os.fsencode(mountpoint).decode("latin-1"),
             encoding="latin-1",
             foreground=True,
             nothreads=True,
@@ -578,9 +596,112 @@ def serve(
     except RuntimeError as error:
         # mfusepy raises as well when a signal has ended the loop.
         if not was_up.is_set():
-            raise MountError(
-                f"{mountpoint}: cannot be mounted (libfuse says why above)."
-            ) from error
+            raise MountError(_why_not_mounted(mountpoint, overheard.end())) from error
+    finally:
+        overheard.end()
+
+
+class _Overheard:
+    """What libfuse and fusermount write to stderr, until the end."""
+
+    def __init__(self) -> None:
+        self._stderr = os.dup(2)
+        self._words: int | None = os.memfd_create("stderr")
+        os.dup2(self._words, 2)
+
+    def end(self) -> bytes:
+        """Return what has been written; from now on it goes to where it did before."""
+        if self._words is None:
+            return b""
+        os.dup2(self._stderr, 2)
+        words = os.pread(self._words, os.fstat(self._words).st_size, 0)
+        os.close(self._stderr)
+        os.close(self._words)
+        self._words = None
+        return words
+
+
+def _why_not_mounted(mountpoint: Path, said: bytes) -> str:
+    words = [line.strip().rstrip(".") for line in os.fsdecode(said).splitlines()]
+    if os.getuid() != 0 and not any(map(shutil.which, _FUSERMOUNTS)):
+        words.append("install fuse3, whose fusermount3 mounts for ordinary users")
+    why = "; ".join(filter(None, words)) or "libfuse does not say why"
+    return f"{mountpoint}: cannot be mounted: {why}."
+
+
+def require_fuse() -> None:
+    """Raise `MountError` unless this user can open the FUSE device."""
+    if not _DEVICE.exists():
+        raise MountError(
+            f"{_DEVICE}: is not there; load the module with `modprobe fuse`, as root, or start "
+            "the container with `--device /dev/fuse`."
+        )
+    if not os.access(_DEVICE, os.R_OK | os.W_OK):
+        raise MountError(
+            f"{_DEVICE}: cannot be opened by uid {os.getuid()}; `chmod 666 {_DEVICE}` as root lets "
+            "everybody use FUSE, as most distributions do."
+        )
+
+
+def serve_alone(
+    procfs: Procfs,
+    mountpoint: Path,
+    options: MountOptions | None = None,
+    *,
+    journal: Journal | None = None,
+    on_ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve as the only server at a mount point, which is what it has been checked to be.
+
+    `MountError` when another one was first, or the folder has been exchanged meanwhile.
+
+    Preconditions: the mount point is as `resolve` returns it.
+    """
+    require_fuse()
+    is_elsewhere = False
+
+    def tell_ready() -> None:
+        nonlocal is_elsewhere
+        claim.close()
+        # libfuse is given a path, and follows what links have been put there since.
+        is_elsewhere = mountpoint not in find_mounts()
+        if is_elsewhere:
+            os.kill(os.getpid(), signal.SIGTERM)  # libfuse unmounts
+            return
+        on_ready()
+
+    with contextlib.ExitStack() as claim:
+        claim.enter_context(_claimed(mountpoint))
+        serve(procfs, mountpoint, options, journal=journal, on_ready=tell_ready)
+    if is_elsewhere:
+        raise MountError(
+            f"{mountpoint}: was exchanged for a link while it was being mounted; nothing is "
+            "mounted, choose a folder that only you may move."
+        )
+
+
+@contextlib.contextmanager
+def _claimed(mountpoint: Path) -> Iterator[None]:
+    """Keep other servers from mounting there, for the length of the block."""
+    require_free(mountpoint)
+    try:
+        folder = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise MountError(f"{mountpoint}: cannot be opened: {error.strerror}.") from None
+    try:
+        # Where a file system knows no locks, who is first is not looked at.
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(folder)
+        raise MountError(f"{mountpoint}: another server is just being mounted there.") from None
+    except OSError:
+        pass
+    try:
+        # It may have been finished between the check and the lock.
+        require_free(mountpoint)
+        yield
+    finally:
+        os.close(folder)
 
 
 # -- Mounts there are --------------------------------------------------------------
@@ -605,25 +726,57 @@ def answers(mountpoint: Path) -> bool:
 
 
 def resolve(mountpoint: Path) -> Path:
-    """Return the absolute path without links; the last part, which may be dead, is not asked."""
-    return mountpoint.absolute().parent.resolve() / mountpoint.absolute().name
+    """Return the absolute path without links; the last part, which may be dead, is not asked.
+
+    `MountError` where the links on the way lead in a circle, say.
+    """
+    try:
+        path = mountpoint.absolute()
+        return path.resolve() if path.name == ".." else path.parent.resolve() / path.name
+    except (OSError, RuntimeError) as error:
+        # Until Python 3.12 a circle is a RuntimeError.
+        why = error.strerror if isinstance(error, OSError) else os.strerror(errno.ELOOP)
+        raise MountError(f"{mountpoint}: cannot be found: {why}.") from None
 
 
 def require_free(mountpoint: Path) -> None:
     """Raise `MountError` unless something can be mounted there: an existing folder, no mount.
 
     /proc is not for it: the server looks its callers up there, and would wait for itself.
+    Nor is /, which nobody would see, nor a link, which others may turn.
     """
-    if resolve(mountpoint) == HOST_PROC:
+    path = resolve(mountpoint)
+    if path == Path("/"):
+        raise MountError(f"{mountpoint}: nobody would see what is mounted there; mount below it.")
+    if path == HOST_PROC:
         raise MountError(
             f"{mountpoint}: the server needs the host's own there; mount elsewhere, and bind that "
             "to /proc for a tool in a mount namespace of its own (README: Tools)."
         )
     if is_mounted(mountpoint):
-        state = "is mounted already" if answers(mountpoint) else "has a mount whose server died"
+        state = "has a mount whose server died" if _is_dead(path) else "is mounted already"
         raise MountError(f"{mountpoint}: {state}; `fakeproc umount {mountpoint}` removes it.")
-    if not mountpoint.is_dir():
+    try:
+        mode = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        mode = 0
+    except OSError as error:
+        raise MountError(f"{mountpoint}: cannot be looked at: {error.strerror}.") from None
+    if stat.S_ISLNK(mode):
+        raise MountError(
+            f"{mountpoint}: is a link; name the folder that it leads to: {os.path.realpath(path)}."
+        )
+    if not stat.S_ISDIR(mode):
         raise MountError(f"{mountpoint}: is no folder; make it first.")
+
+
+def _is_dead(mountpoint: Path) -> bool:
+    """Say whether the server of a mount has died; what others may not enter has not."""
+    try:
+        os.stat(mountpoint)
+    except OSError as error:
+        return error.errno == errno.ENOTCONN
+    return False
 
 
 def unmount(mountpoint: Path) -> None:
@@ -631,26 +784,51 @@ def unmount(mountpoint: Path) -> None:
     path = resolve(mountpoint)
     if not is_mounted(path):
         raise MountError(f"{mountpoint}: no fakeproc is mounted there.")
-    lazy = not answers(path)
-    failure = ""
-    for command in _unmount_commands(path, lazy=lazy):
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        except FileNotFoundError:
-            failure = failure or f"{command[0]} is not installed"
-            continue
-        if done.returncode == 0 or not is_mounted(path):
-            return
-        failure = done.stderr.strip()
+    owner_uid = _mounted_by(path)
+    if os.getuid() not in (0, owner_uid):
+        raise MountError(
+            f"{mountpoint}: was mounted by uid {owner_uid}; only that user and root may unmount it."
+        )
+    lazy = _is_dead(path)
+    unmount_it = _unmount_as_root if os.getuid() == 0 else _unmount_as_user
+    failure = unmount_it(path, lazy=lazy)
+    if not failure or not is_mounted(path):
+        return
+    if "busy" in failure:
+        failure = f"it is busy; `fuser -vm {mountpoint}` lists who works in it"
     raise MountError(f"{mountpoint}: cannot be unmounted: {failure}.")
 
 
-def _unmount_commands(path: Path, *, lazy: bool) -> Iterator[list[str]]:
-    name = os.fspath(path)
-    if os.getuid() == 0:
-        yield ["umount", *(["-l"] if lazy else []), name]
-    for tool in ("fusermount3", "fusermount"):
-        yield [tool, "-u", *(["-z"] if lazy else []), name]
+def _mounted_by(path: Path) -> int:
+    """Return who has made a mount, as its options say."""
+    options = {p.mountpoint: p.opts for p in psutil.disk_partitions(all=True) if p.fstype == FSTYPE}
+    words = options.get(os.fspath(path), "").split(",")
+    return next((int(w.removeprefix("user_id=")) for w in words if w.startswith("user_id=")), 0)
+
+
+def _unmount_as_root(path: Path, *, lazy: bool) -> str:
+    """Unmount what is at this very path, whatever others move meanwhile; return why it fails."""
+    parent = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        folder = f"{HOST_PROC}/self/fd/{parent}"
+        if os.readlink(folder) != os.fspath(path.parent):
+            return "the folder that it is in has been moved"
+        flags = _UMOUNT_NOFOLLOW | (_MNT_DETACH if lazy else 0)
+        if _libc.umount2(os.fsencode(f"{folder}/{path.name}"), flags) < 0:
+            return os.strerror(ctypes.get_errno())
+        return ""
+    finally:
+        os.close(parent)
+
+
+def _unmount_as_user(path: Path, *, lazy: bool) -> str:
+    """Let fusermount unmount; return why it fails."""
+    tool = next(filter(shutil.which, _FUSERMOUNTS), None)
+    if tool is None:
+        return "fusermount3 is not installed; it comes with the package fuse3"
+    command = [tool, "-u", *(["-z"] if lazy else []), os.fspath(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, errors="replace")
+    return (done.stderr.strip() or f"{tool} fails") if done.returncode else ""
 
 
 # -- A server of its own -----------------------------------------------------------
@@ -666,8 +844,9 @@ def start_server(
 
     It daemonises before it mounts, in a session of its own.  `MountError` when the
     mount fails.  The journal is the server's from then on.
+
+    Preconditions: the mount point is as `resolve` returns it.
     """
-    require_free(mountpoint)
     ready_read, ready_write = os.pipe()
     with warnings.catch_warnings():
         # Since Python 3.12 fork warns where there are threads; the child uses none of them.
@@ -677,13 +856,13 @@ def start_server(
         os.close(ready_read)
         _run_server(procfs, mountpoint, options, journal, ready_write)
     os.close(ready_write)
-    if journal is not None:
-        journal.close()
     with os.fdopen(ready_read, "rb") as ready:
-        outcome = ready.read().decode()
+        outcome = os.fsdecode(ready.read())
     if outcome != "ready":
         os.waitpid(pid, 0)
-        raise MountError(outcome or f"{mountpoint}: cannot be mounted.")
+        raise MountError(outcome or f"{mountpoint}: cannot be mounted: its server has died.")
+    if journal is not None:
+        journal.close()
     return pid
 
 
@@ -707,11 +886,11 @@ def _run_server(
     try:
         os.setsid()
         os.chdir("/")
-        serve(procfs, mountpoint, options, journal=journal, on_ready=tell_ready)
+        serve_alone(procfs, mountpoint, options, journal=journal, on_ready=tell_ready)
         status = 0
     except MountError as error:
         with contextlib.suppress(OSError):
-            os.write(ready, str(error).encode())
+            os.write(ready, os.fsencode(str(error)))
     except BaseException:
         traceback.print_exc()
     finally:

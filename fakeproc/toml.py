@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+_NOT_ASCII = re.compile(r"[^ -~]")
 _BARE = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
@@ -32,13 +33,17 @@ def format_value(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        # JSON's strings are TOML's but for DEL, which TOML wants escaped.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return _NOT_ASCII.sub(_escaped, json.dumps(value, ensure_ascii=False))
     if isinstance(value, Mapping):
         return "{" + ", ".join(_pairs(value)) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(format_value, value)) + "]"
     return str(value)
+
+
+def _escaped(char: re.Match[str]) -> str:
+    """Escape what JSON leaves as it is: DEL, as TOML wants it, and what works on terminals."""
+    return char[0] if char[0].isprintable() else f"\\U{ord(char[0]):08x}"
 
 
 def _arrays(above: str, table: Mapping[str, Any]) -> list[str]:

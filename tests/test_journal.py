@@ -26,6 +26,7 @@ from tests.state import dump
 SCENARIO = 'version = 1\n\n[[process]]\nname = "web"\npid = 100000\n'
 KERNEL = KernelConfig("4.7").with_patch(3, on=True)
 HEADER = Header("small", SCENARIO, KERNEL, Fraction("2.5"), manual_clock=True)
+ACCEPTED = "accepted is a file of your own that nobody else may write to, or a new one"
 VALUES = (b"5", b"-7", b"100", b"1000")
 
 
@@ -204,7 +205,7 @@ def test_it_is_for_nobody_else(file: Path) -> None:
 
 def test_a_link_is_not_followed(file: Path, tmp_path: Path) -> None:
     file.symlink_to(tmp_path / "other")
-    assert refusal(file).why == f"{file}: is a link; accepted is a file."
+    assert refusal(file).why == f"{file}: is a link; {ACCEPTED}."
     assert not (tmp_path / "other").exists()
 
 
@@ -219,7 +220,7 @@ def test_another_users_file_is_not_taken(file: Path) -> None:
         pytest.skip("giving a file to another user takes root")
     file.touch()
     os.chown(file, 65534, 65534)
-    assert refusal(file).why == f"{file}: accepted is a file of your own."
+    assert refusal(file).why == f"{file}: belongs to uid 65534; {ACCEPTED}."
 
 
 @pytest.mark.parametrize("text", [b"my notes", b"my notes\n", b'{"fakeproc":"other"}\n', b"\0"])

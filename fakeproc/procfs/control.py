@@ -20,7 +20,8 @@ from fakeproc.kernel.profile import PATCHES, PROFILE_NAMES, KernelConfig, render
 from fakeproc.kernel.task import PAGE_BYTES, Caller, Thread
 from fakeproc.procfs import clock, comparison, ctl, explanation, oom_trigger, state_file
 from fakeproc.procfs.node import Attributes, File
-from fakeproc.procfs.session import Session
+from fakeproc.procfs.session import HidePid, Session
+from fakeproc.terminal import in_one_line
 from fakeproc.units import align, format_pages
 
 
@@ -33,7 +34,8 @@ class ControlNode(File):
 
     def attributes(self) -> Attributes:
         """Return the row's mode; root's, as all of them are."""
-        return Attributes(stat.S_IFREG | self._row.mode)
+        mode = self._row.mode & 0o700 if self._row.is_private(self._session) else self._row.mode
+        return Attributes(stat.S_IFREG | mode)
 
     def render(self) -> bytes:
         """Return the content."""
@@ -50,6 +52,15 @@ class ControlNode(File):
     def takes_input(self) -> bool:
         """Say whether the file takes writes."""
         return self._row.store is not None
+
+
+class CtlNode(ControlNode):
+    """ctl: for who is root of the machine, whoever they act as now."""
+
+    def require_access(self, caller: Caller, wanted: int) -> None:
+        """Refuse others, as the mode does."""
+        if not self._session.may_become(caller):
+            super().require_access(caller, wanted)
 
 
 class ExplainNode(ControlNode):
@@ -177,6 +188,17 @@ class ControlFile:
     works_after_a_panic: bool = False
     """Whether a machine that has panicked still takes writes to it."""
     node: type[ControlNode] = ControlNode
+    is_private: Callable[[Session], bool] = lambda session: False
+    """Says whether it is root's alone at present, whatever the mode gives others."""
+
+
+def _hides_tasks(session: Session) -> bool:
+    """Say whether hidepid= keeps the tasks of others from users: they are in no list, then."""
+    return session.hidepid is not HidePid.OFF
+
+
+def _restricts_log(session: Session) -> bool:
+    return session.machine.kept_sysctls.text("kernel/dmesg_restrict") != "0"
 
 
 # -- kernel ------------------------------------------------------------------------
@@ -285,7 +307,7 @@ def _render_ps(session: Session) -> str:
     for row in ps_rows(session.machine):
         short = {key: format_pages(row[key] // PAGE_BYTES) for key in ("rss", "swap")}
         short["mm"] = "-" if row["mm"] is None else str(row["mm"])
-        short["name"] = row["name"].replace("\n", "\\n")
+        short["name"] = in_one_line(row["name"])
         rows.append([short.get(key, str(row[key])) for key in PS_COLUMNS])
     return align(rows)
 
@@ -328,12 +350,12 @@ def _render_answer(session: Session) -> str:
 
 def _question(render: Callable[[Session], str]) -> ControlFile:
     """Return the row of a file that tells of the OOM which is written to it."""
-    return ControlFile(0o666, render, explanation.store, True, ExplainNode)
+    return ControlFile(0o666, render, explanation.store, True, ExplainNode, _hides_tasks)
 
 
 CONTROL_FILES: dict[str, ControlFile] = {
     "clock": ControlFile(0o644, clock.render, clock.store),
-    "ctl": ControlFile(0o666, _render_answer, ctl.run_lines, works_after_a_panic=True),
+    "ctl": ControlFile(0o600, _render_answer, ctl.run_lines, True, CtlNode),
     "devkmsg": ControlFile(0o644, _render_devkmsg, _store_devkmsg, node=DevkmsgNode),
     "explain": _question(explanation.render),
     "explain-kernels": _question(comparison.render),
@@ -341,11 +363,14 @@ CONTROL_FILES: dict[str, ControlFile] = {
     "explain.json": _question(explanation.render_json),
     "journal": ControlFile(0o400, _render_journal),
     "kernel": ControlFile(0o644, _render_kernel, _store_kernel),
-    "kmsg": ControlFile(0o444, _render_kmsg),
-    "oom_trigger": ControlFile(0o644, oom_trigger.render, oom_trigger.store),
-    "ps": ControlFile(0o444, _render_ps),
-    "ps.json": ControlFile(0o444, _render_ps_json),
-    "state.toml": ControlFile(0o444, state_file.render),
+    "kmsg": ControlFile(0o444, _render_kmsg, is_private=_restricts_log),
+    "oom_trigger": ControlFile(
+        0o644, oom_trigger.render, oom_trigger.store, is_private=_hides_tasks
+    ),
+    "ps": ControlFile(0o444, _render_ps, is_private=_hides_tasks),
+    "ps.json": ControlFile(0o444, _render_ps_json, is_private=_hides_tasks),
+    # It holds what only root sees of a task, such as its environment.
+    "state.toml": ControlFile(0o400, state_file.render),
     "stats": ControlFile(0o444, _render_stats),
 }
 """The files of /proc/fakeproc, by name."""

@@ -7,13 +7,14 @@ import errno
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from fakeproc.kernel.errors import Refused
+from fakeproc.output import Output
 from fakeproc.report.lines import messages
 from fakeproc.report.options import Answer, WhatIf, answer, require_use
 from fakeproc.report.parse import Report, parse
 from fakeproc.report.render import data_of, scenario_text_of, text_of
+from fakeproc.terminal import visible
 
 STANDARD_INPUT = "-"
 
@@ -37,7 +38,7 @@ def explain_log(
         single = len(reports) == 1 or number is not None
         print(json.dumps(data[0] if single else data, indent=1))
     else:
-        sys.stdout.write(_text(answers, len(reports)))
+        sys.stdout.write(visible(_text(answers, len(reports))))
 
 
 def read_reports(source: str) -> list[Report]:
@@ -79,7 +80,4 @@ def _write(target: str, text: str) -> None:
     if target == STANDARD_INPUT:
         sys.stdout.write(text)
         return
-    try:
-        Path(target).write_text(text)
-    except OSError as error:
-        raise Refused(errno.EINVAL, f"{target}: cannot be written: {error.strerror}.") from None
+    Output(target).write(text)

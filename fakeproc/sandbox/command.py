@@ -14,9 +14,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
 
-from fakeproc.mount import MountError
+from fakeproc.output import Output
 from fakeproc.sandbox.sandbox import Sandbox, SandboxProcess
 
 _LOOK_S = 0.05
@@ -50,7 +49,7 @@ def run_command(
 
     A command that is ended because the sandbox has lasted as long as it was to gives 0.
     """
-    file = _open_report(report)
+    file = Output(report) if report is not None else None
     signals = _Signals()
     with sandbox:
         with _terminal() as foreground:
@@ -63,9 +62,7 @@ def run_command(
             sys.stdout.flush()
             sys.stderr.write(sandbox.summary(command, status))
         if file is not None:
-            with file:
-                json.dump(sandbox.report(command, status), file, indent=1)
-                file.write("\n")
+            file.write(json.dumps(sandbox.report(command, status), indent=1) + "\n")
     return status
 
 
@@ -79,14 +76,6 @@ class CannotRun(Exception):
 
 def _as_a_shell_has_it(code: int) -> int:
     return code if code >= 0 else 128 - code
-
-
-def _open_report(path: Path | None) -> TextIO | None:
-    """Open the file before anything is run that would be in vain."""
-    try:
-        return path.open("w") if path is not None else None
-    except OSError as error:
-        raise MountError(f"{path}: cannot be written: {error.strerror}.") from None
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from fakeproc.mount import MountError, require_fuse
 from fakeproc.sandbox.lacking import Lacking
 
 CLONE_NEWNS = 0x00020000
@@ -71,14 +72,10 @@ def _check(result: int) -> None:
 
 def require_device() -> None:
     """Raise `Lacking` unless this user can open the FUSE device."""
-    device = Path("/dev/fuse")
-    if not device.exists():
-        raise Lacking(f"{device}: is not there; load the module with `modprobe fuse`, as root.")
-    if not os.access(device, os.R_OK | os.W_OK):
-        raise Lacking(
-            f"{device}: cannot be opened by uid {os.getuid()}; `chmod 666 {device}` as root lets "
-            "everybody use FUSE, as most distributions do."
-        )
+    try:
+        require_fuse()
+    except MountError as error:
+        raise Lacking(str(error)) from None
 
 
 def require_own_proc() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fakeproc.kernel.errors import Refused
+from fakeproc.output import Output
 from fakeproc.scenario import build
 from fakeproc.scenario.load import Misplaced
 from fakeproc.snapshot.host import Host, read_host
@@ -34,10 +35,7 @@ def write_snapshot(out: Path | None, *, redact: bool, pid: int | None = None) ->
     if out is None:
         sys.stdout.write(text)
         return
-    try:
-        out.write_text(text)
-    except OSError as error:
-        raise Refused(errno.EINVAL, f"{out}: cannot be written: {error.strerror}.") from None
+    Output(out).write(text)
 
 
 def _take(*, redact: bool, pid: int | None) -> str:

@@ -292,7 +292,7 @@ def test_files_belong_to_root_when_the_task_has_no_mm_to_show(proc: Proc, why: s
         ("/sys/vm/panic_on_oom", 0o644),
         ("/sys/vm/overcommit_ratio", 0o644),
         ("/sys/kernel/osrelease", 0o444),
-        ("/fakeproc/ctl", 0o666),
+        ("/fakeproc/ctl", 0o600),
         ("/fakeproc/kernel", 0o644),
         ("/fakeproc/kmsg", 0o444),
         ("/fakeproc/ps", 0o444),
