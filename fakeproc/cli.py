@@ -10,7 +10,6 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -357,7 +356,7 @@ def _add_mountpoint(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0, or 1 for a refusal (2 is for usage)."""
-    _open_standard_descriptors()
+    _open_standard_streams()
     arguments = make_parser().parse_args(argv)
     logging.basicConfig(
         level=logging.DEBUG if arguments.debug else logging.WARNING,
@@ -380,12 +379,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_REFUSED
 
 
-def _open_standard_descriptors() -> None:
-    """Let no file of ours become what is standard input, output and error."""
-    with suppress(OSError):
-        while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
-            pass
-        os.close(fd)
+def _open_standard_streams() -> None:
+    """Open those that are closed, or a file of ours would become standard error, say."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 def _sentence(error: MountError | OSError) -> str:
@@ -471,10 +469,14 @@ def _begin_or_carry_on(arguments: argparse.Namespace) -> tuple[Procfs, Journal |
         return asked.boot(), None
     journal = Journal(arguments.journal)
     there = journal.contents.header
-    if there is None:
-        return journal.begin(asked), journal
-    _require_same(arguments, asked, there)
-    procfs = journal.carry_on()
+    try:
+        if there is None:
+            return journal.begin(asked), journal
+        _require_same(arguments, asked, there)
+        procfs = journal.carry_on()
+    except Refused:
+        journal.abandon()
+        raise
     _tell_of_torn_line(journal.contents)
     return procfs, journal
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+
+from fakeproc.testing import Mount
 
 NOBODY = 65534
 """A uid and gid without any rights."""
@@ -57,3 +60,50 @@ def call_as(uid: int, action: Callable[[], _T]) -> _T:
     """Call a function in a thread that accesses files as this user (setfsuid)."""
     with ThreadPoolExecutor(1, initializer=ctypes.CDLL(None).setfsuid, initargs=(uid,)) as pool:
         return pool.submit(action).result()
+
+
+class View:
+    """The mount as another user sees it, whoever may enter the folders above."""
+
+    def __init__(self, mounted: Mount, uid: int) -> None:
+        self._uid = uid
+        self._root = os.open(mounted.path, os.O_PATH | os.O_DIRECTORY)
+
+    def close(self) -> None:
+        """Let the mount go."""
+        os.close(self._root)
+
+    def open(self, name: str, flags: int) -> int:
+        """Open a file as the user."""
+        return call_as(self._uid, lambda: os.open(name, flags, dir_fd=self._root))
+
+    def write(self, fd: int, data: bytes) -> int:
+        """Write to a descriptor as the user."""
+        return call_as(self._uid, lambda: os.write(fd, data))
+
+    def stat(self, name: str) -> os.stat_result:
+        """Ask for a file's attributes as the user."""
+        return call_as(self._uid, lambda: os.stat(name, dir_fd=self._root))
+
+    def list(self) -> list[str]:
+        """List the root as the user."""
+        fd = self.open(".", os.O_RDONLY)
+        try:
+            return call_as(self._uid, lambda: os.listdir(fd))
+        finally:
+            os.close(fd)
+
+    def put(self, name: str, data: bytes) -> int:
+        """Open, write once and close, as the user."""
+        fd = self.open(name, os.O_WRONLY)
+        try:
+            return self.write(fd, data)
+        finally:
+            os.close(fd)
+
+
+def fill(path: Path) -> None:
+    """Take all the room that there is."""
+    with path.open("wb", buffering=0) as file, refused(errno.ENOSPC):
+        while True:
+            file.write(bytes(1024))

@@ -17,52 +17,12 @@ import pytest
 
 from fakeproc.kernel.capability import CAP_SYS_RESOURCE
 from tests.conftest import Mounted, wait_until
-from tests.mount import NOBODY, call_as, opened, put, refused, require_root
+from tests.mount import NOBODY, View, opened, put, refused, require_root
 
 
 @pytest.fixture(autouse=True)
 def _root() -> None:
     require_root()
-
-
-class View:
-    """The mount as another user sees it, whoever may enter the folders above."""
-
-    def __init__(self, mounted: Mounted, uid: int) -> None:
-        self._uid = uid
-        self._root = os.open(mounted.path, os.O_PATH | os.O_DIRECTORY)
-
-    def close(self) -> None:
-        """Let the mount go."""
-        os.close(self._root)
-
-    def open(self, name: str, flags: int) -> int:
-        """Open a file as the user."""
-        return call_as(self._uid, lambda: os.open(name, flags, dir_fd=self._root))
-
-    def write(self, fd: int, data: bytes) -> int:
-        """Write to a descriptor as the user."""
-        return call_as(self._uid, lambda: os.write(fd, data))
-
-    def stat(self, name: str) -> os.stat_result:
-        """Ask for a file's attributes as the user."""
-        return call_as(self._uid, lambda: os.stat(name, dir_fd=self._root))
-
-    def list(self) -> list[str]:
-        """List the root as the user."""
-        fd = self.open(".", os.O_RDONLY)
-        try:
-            return call_as(self._uid, lambda: os.listdir(fd))
-        finally:
-            os.close(fd)
-
-    def put(self, name: str, data: bytes) -> int:
-        """Open, write once and close, as the user."""
-        fd = self.open(name, os.O_WRONLY)
-        try:
-            return self.write(fd, data)
-        finally:
-            os.close(fd)
 
 
 # -- Ordinary users ----------------------------------------------------------------

@@ -18,7 +18,7 @@ from fakeproc.journal import read_file
 from fakeproc.mount import BINDING_VARIABLE, is_mounted, unmount
 from fakeproc.procfs.inputs import Depart, Nothing
 from tests.conftest import Mounted, require_fuse
-from tests.mount import refused, require_root
+from tests.mount import fill, refused
 
 Mount = Callable[..., Mounted]
 
@@ -223,24 +223,6 @@ def test_a_group_that_a_shell_made_and_joined_is_there_again(mount: Mount, file:
 
 
 # -- A disk that is full -----------------------------------------------------------
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Return a file system of 64 KiB."""
-    require_root()
-    path = tmp_path / "disk"
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", path], check=True)
-    yield path
-    subprocess.run(["umount", "-l", path], check=True)
-
-
-def fill(path: Path) -> None:
-    """Take all the room that there is."""
-    with path.open("wb", buffering=0) as file, refused(errno.ENOSPC):
-        while True:
-            file.write(bytes(1024))
 
 
 def test_on_a_full_disk_nothing_changes_and_the_mount_lives_on(

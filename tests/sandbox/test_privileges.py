@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import BINDINGS, require_fuse
 from tests.mount import require_root
-from tests.mount.test_unprivileged import Room
+from tests.mount.room import Room
 from tests.sandbox.runs import EXIT_LACKING, run_line
 
 _FAKEPROC = 'fakeproc() { "$PYTHON" -m fakeproc "$@"; }\n'
