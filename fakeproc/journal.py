@@ -337,9 +337,12 @@ def _open(path: Path) -> int:
 
     In a folder that others may write to, such as /tmp, they may have put anything there.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        fd = os.open(path, flags, 0o600)
+        try:
+            fd = os.open(path, flags)
+        except FileNotFoundError:
+            fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         why = "is a link" if error.errno == errno.ELOOP else error.strerror
         raise Refused(error.errno or errno.EIO, f"{path}: {why}; {_ACCEPTED_FILE}.") from None

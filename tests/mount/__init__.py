@@ -85,6 +85,10 @@ class View:
         """Ask for a file's attributes as the user."""
         return call_as(self._uid, lambda: os.stat(name, dir_fd=self._root))
 
+    def mkdir(self, name: str) -> None:
+        """Make a directory as the user."""
+        call_as(self._uid, lambda: os.mkdir(name, dir_fd=self._root))
+
     def list(self) -> list[str]:
         """List the root as the user."""
         fd = self.open(".", os.O_RDONLY)
