@@ -26,7 +26,8 @@ from typing import Any
 
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.profile import KernelConfig
-from fakeproc.procfs.inputs import Entry, Input, Nothing
+from fakeproc.procfs.clock import ACCEPTED_SPEEDS, is_speed
+from fakeproc.procfs.inputs import Entry, Input, Nothing, taken, taken_number
 from fakeproc.procfs.tree import Procfs
 from fakeproc.scenario.load import load_text
 
@@ -37,6 +38,10 @@ _MAGIC = b'{"fakeproc":"journal",'
 _SEAL = b',"crc":"%08x"}'
 _SEAL_BYTES = len(_SEAL % 0)
 _SEALED = re.compile(rb',"crc":"[0-9a-f]{8}"}\Z')
+_SPEED = re.compile(r"(\d{1,13})(?:/([1-9]\d{0,12}))?", re.ASCII)
+_KERNEL = re.compile(r"(\S+)((?: [+-][1-6])*)")
+_LATEST_BOOT_S = 2**40
+"""Farther from 1970 no machine boots: its own clock may be before the host's by 146 years."""
 _NOTE_INTERVAL_NS = 1_000_000_000
 _ACCEPTED_FILE = "accepted is a file of your own that nobody else may write to, or a new one"
 
@@ -97,25 +102,45 @@ class Header:
         """Read it back; ValueError for what is no header, or one of another version."""
         if values.get("version") != VERSION:
             raise ValueError(f"version {values.get('version')}: accepted is {VERSION}")
-        try:
-            return Header(
-                str(values["name"]),
-                str(values["scenario"]),
-                _kernel_of(values["kernel"]),
-                Fraction(values["clock_speed"]),
-                bool(values["manual_clock"]),
-                int(values["boot_time_s"]),
-            )
-        except (LookupError, TypeError, Refused) as error:
-            raise ValueError(f"cannot be read: {error}") from None
+        return Header(
+            taken(values, "name", str),
+            _scenario_of(taken(values, "scenario", str)),
+            _kernel_of(taken(values, "kernel", str)),
+            _speed_of(taken(values, "clock_speed", str)),
+            taken(values, "manual_clock", bool),
+            taken_number(values, "boot_time_s", -_LATEST_BOOT_S, _LATEST_BOOT_S),
+        )
+
+
+def _scenario_of(text: str) -> str:
+    """Return a scenario that a file can hold; JSON can spell what is no text."""
+    text.encode()
+    return text
 
 
 def _kernel_of(text: str) -> KernelConfig | None:
-    """Read what `Header.kernel_text` says."""
+    """Read what `Header.kernel_text` says; ValueError for anything else."""
     if not text:
         return None
-    base, *turned = text.split()
-    return KernelConfig(base, {int(word[1:]): word[0] == "+" for word in turned})
+    match = _KERNEL.fullmatch(text)
+    if match is None:
+        raise ValueError(f"kernel: {text!r}: accepted is a kernel with patches such as 4.7 +3 -5")
+    try:
+        config = KernelConfig(match[1])
+    except Refused as refused:
+        raise ValueError(refused.why.removesuffix(".")) from None
+    for word in match[2].split():
+        config = config.with_patch(int(word[1]), on=word[0] == "+")
+    return config
+
+
+def _speed_of(text: str) -> Fraction:
+    """Read a speed, ``1`` or ``1/2``; ValueError for anything else."""
+    match = _SPEED.fullmatch(text)
+    speed = Fraction(int(match[1]), int(match[2] or 1)) if match else Fraction(0)
+    if not is_speed(speed):
+        raise ValueError(f"clock_speed: {text!r}: accepted is {ACCEPTED_SPEEDS}")
+    return speed
 
 
 # -- The text ----------------------------------------------------------------------

@@ -8,6 +8,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+INTEGER_BITS = 64
+"""The longest integers of TOML; tomllib reads longer ones as well."""
+
 _NOT_ASCII = re.compile(r"[^ -~]")
 _BARE = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
@@ -38,6 +41,9 @@ def format_value(value: object) -> str:
         return "{" + ", ".join(_pairs(value)) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(format_value, value)) + "]"
+    if isinstance(value, int) and value.bit_length() > INTEGER_BITS:
+        # Of a very long one Python writes no decimal.
+        return hex(value)
     return str(value)
 
 

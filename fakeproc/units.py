@@ -21,7 +21,8 @@ _NANOSECONDS = {
     "m": 60_000_000_000,
     "h": 3_600_000_000_000,
 }
-_LONGEST_NS = 2**62
+LONGEST_NS = 2**62
+"""The longest time that can be given, and the latest of a machine: some 146 years."""
 
 SIZE_KEYS = {
     "rss": "anon_pages",
@@ -82,7 +83,7 @@ def parse_duration_ns(name: str, text: str) -> int:
     if match is None:
         raise Refused(errno.EINVAL, f"{name}{text}: accepted is {ACCEPTED_DURATIONS}.")
     ns = int(Fraction(match[1]) * _NANOSECONDS[match[2]])
-    if ns > _LONGEST_NS:
+    if ns > LONGEST_NS:
         raise Refused(errno.EINVAL, f"{name}{text}: too long; accepted is {ACCEPTED_DURATIONS}.")
     return ns
 

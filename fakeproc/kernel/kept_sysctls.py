@@ -30,6 +30,8 @@ _RANGES = {
     "ulong": (0, 2**64 - 1),
 }
 _NUMBERS = re.compile(r"[-\d ]+")
+_INTEGER = re.compile(r"0|-?[1-9]\d{0,17}", re.ASCII)
+"""What is the same when it has been read as a number and written again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ class KeptSysctls:
     def changed(self) -> dict[str, int | str]:
         """Return names and values of those that are not as at boot."""
         return {
-            name: int(text) if re.fullmatch(r"-?\d+", text) else text
+            name: int(text) if _INTEGER.fullmatch(text) else text
             for name, text in self._changed.items()
         }
 

@@ -70,6 +70,7 @@ FIRST_PID = 100_000
 """Where simulated pids begin, so that a stray kill(2) hits no process of the host."""
 
 _NO_MEMORY = MemorySizes()
+_PATH_MAX, _NAME_MAX = 4096, 255
 
 # Signals whose default action is not to end the process.
 _IGNORED = {signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH}
@@ -574,7 +575,12 @@ class Machine:
         return group
 
     def make_memcg(self, path: str) -> Memcg:
-        """Make a memcg, and those above it; return it, also if it is there already."""
+        """Make a memcg, and those above it; return it, also if it is there already.
+
+        ENAMETOOLONG for a path that no system call takes (PATH_MAX), or a name; EINVAL for one
+        with a NUL, which no name has.
+        """
+        _require_path(path)
         group = self.root_memcg
         for name in filter(None, path.split("/")):
             if name not in group.children:
@@ -1145,6 +1151,19 @@ class Machine:
         room = self.free_pages + self.memory.cache_clean_pages
         _require_free("memory", sizes.ram_pages - before.ram_pages, room)
         _require_free("swap", sizes.swap_entries - before.swap_entries, self.free_swap_entries)
+
+
+def _require_path(path: str) -> None:
+    """Refuse what is no path of a group: ENAMETOOLONG (limits.h), EINVAL."""
+    if "\0" in path:
+        raise Refused(errno.EINVAL, f"{path[:40]!r}: accepted are paths without a NUL.")
+    data = encode_name(path)
+    if len(data) >= _PATH_MAX or max(map(len, data.split(b"/"))) > _NAME_MAX:
+        raise Refused(
+            errno.ENAMETOOLONG,
+            f"{path[:40]}...: too long; accepted are paths of less than {_PATH_MAX} bytes, of "
+            f"names of up to {_NAME_MAX}.",
+        )
 
 
 def _require_free(what: str, more_pages: int, free_pages: int) -> None:

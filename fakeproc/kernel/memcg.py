@@ -67,10 +67,8 @@ class Memcg:
     @property
     def path(self) -> str:
         """The path from the root, ``/`` for the root itself."""
-        if self.parent is None:
-            return "/"
-        above = self.parent.path
-        return f"{above if above != '/' else ''}/{self.name}"
+        names = [group.name for group in self.ancestors()]
+        return "/".join(reversed(names)) or "/"
 
     @property
     def pressure(self) -> dict[str, Pressure]:
@@ -108,9 +106,11 @@ class Memcg:
 
     def subtree(self) -> Iterator[Memcg]:
         """Walk this group and those below, each before its children."""
-        yield self
-        for child in self.children.values():
-            yield from child.subtree()
+        to_come = [self]
+        while to_come:
+            group = to_come.pop()
+            yield group
+            to_come += reversed(group.children.values())
 
     def ancestors(self) -> Iterator[Memcg]:
         """Walk from this group up to the root."""

@@ -45,12 +45,17 @@ def parse_int(text: bytes) -> int:
     return value
 
 
+def cut_to_number(data: bytes, bits: int) -> bytes:
+    """Return what kstrto*_from_user looks at of a write: a sign, so many digits, a newline."""
+    return data[: bits + 2]
+
+
 def parse_unsigned(data: bytes) -> int:
     """Read what was written as kstrtouint_from_user with base 0 does: one newline may follow.
 
     EINVAL for what is no number or below 0, ERANGE for what does not fit into 32 bits.
     """
-    match = _NUMBER.fullmatch(data.removesuffix(b"\n"))
+    match = _NUMBER.fullmatch(cut_to_number(data, 32).removesuffix(b"\n"))
     if match is None or match[1] == b"-":
         raise Refused(errno.EINVAL, f"{data[:40]!r}: not a number of 0 or more.")
     value = _value(match)

@@ -27,6 +27,7 @@ from fakeproc.procfs.session import Session
 _NUMBER = r"(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)"
 _MEMPARSE = re.compile(f"{_NUMBER}?([kKmMgGtTpPeE]?)", re.ASCII)
 _PID = re.compile(f"[+]?{_NUMBER}", re.ASCII)
+_INT_MAX = 2**31 - 1
 _SHIFTS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50, "E": 60}
 
 Store = Callable[[Session, Caller, Memcg, str], None]
@@ -82,7 +83,7 @@ class CgroupNode(File):
         except Refused as refused:
             self._session.answer_refusal(refused)
             raise
-        return len(data)
+        return len(_cut(data))
 
     def takes_input(self) -> bool:
         """Say whether the file takes writes and the group is there."""
@@ -116,13 +117,19 @@ class CgroupPressureNode(TriggerFile, CgroupNode):
         self.require_there()
         if self.trigger is None or not self._session.machine.profile.psi_triggers:
             raise Refused(errno.EINVAL)
-        self.trigger.set(self._memcg.pressure, self._row.pressure, data)
-        return len(data)
+        self.trigger.set(self._memcg.pressure, self._row.pressure, _cut(data))
+        return len(_cut(data))
+
+
+def _cut(data: bytes) -> bytes:
+    """Return what is taken of a write: a page at most (kernfs_fop_write_iter)."""
+    return data[:PAGE_BYTES]
 
 
 def _text(data: bytes) -> str:
     """Return what was written, without the space around it (strstrip)."""
-    return data.split(b"\0")[0].decode(errors="surrogateescape").strip(" \t\n\v\f\r")
+    text = _cut(data).split(b"\0")[0].decode(errors="surrogateescape")
+    return text.strip(" \t\n\v\f\r")
 
 
 class CgroupDirectory(Directory):
@@ -202,7 +209,10 @@ def _store_procs(session: Session, caller: Caller, memcg: Memcg, text: str) -> N
 def _named_thread(session: Session, caller: Caller, text: str) -> Thread:
     if not _PID.fullmatch(text):
         raise Refused(errno.EINVAL, f"cgroup.procs: {text!r}: accepted is a pid, or 0.")
-    pid = _integer(text.removeprefix("+")) or caller.tgid
+    number = _integer(text.removeprefix("+"))
+    if number > _INT_MAX:
+        raise Refused(errno.EINVAL, f"cgroup.procs: {text[:40]}: accepted is a pid, or 0.")
+    pid = number or caller.tgid
     thread = session.find_thread(pid, caller)
     if thread is None:
         raise Refused(errno.ESRCH, f"cgroup.procs: {pid}: no such process.")

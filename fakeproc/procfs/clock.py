@@ -11,7 +11,7 @@ from fractions import Fraction
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.task import Caller
 from fakeproc.procfs.session import Session
-from fakeproc.units import ACCEPTED_DURATIONS, parse_duration_ns
+from fakeproc.units import ACCEPTED_DURATIONS, LONGEST_NS, parse_duration_ns
 
 _NS_PER_S = 1_000_000_000
 
@@ -72,7 +72,7 @@ def store(session: Session, caller: Caller, data: bytes) -> int:
         elif text.split()[:1] == ["speed"]:
             session.set_clock(parse_speed(text.removeprefix("speed").strip()))
         else:
-            session.machine.advance(_parse(text))
+            session.machine.advance(_time_to_pass(session, text))
     except Refused as refused:
         session.answer_refusal(refused)
         raise
@@ -80,18 +80,27 @@ def store(session: Session, caller: Caller, data: bytes) -> int:
     return len(data)
 
 
+def is_speed(speed: Fraction) -> bool:
+    """Say whether a clock goes that fast."""
+    return _SLOWEST <= speed <= _FASTEST
+
+
 def parse_speed(text: str) -> Fraction:
     """Return a speed; EINVAL, with a sentence, for what is none."""
     speed = Fraction(text) if _SPEED.fullmatch(text) else Fraction(0)
-    if not _SLOWEST <= speed <= _FASTEST:
+    if not is_speed(speed):
         raise Refused(errno.EINVAL, f"speed {text}: accepted is {ACCEPTED_SPEEDS}.")
     return speed
 
 
-def _parse(text: str) -> int:
+def _time_to_pass(session: Session, text: str) -> int:
     if not text.startswith("+"):
         raise Refused(
             errno.EINVAL,
             f"clock: {text!r}: accepted: real, manual, speed 10, or + and {ACCEPTED_DURATIONS}.",
         )
-    return parse_duration_ns("clock: +", text[1:])
+    ns = parse_duration_ns("clock: +", text[1:])
+    if session.machine.now_ns + ns > LONGEST_NS:
+        latest_h = LONGEST_NS // _NS_PER_S // 3600
+        raise Refused(errno.EINVAL, f"clock: {text}: too late; a machine runs {latest_h}h at most.")
+    return ns

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import sizes_for
-from fakeproc.kernel.numa import ANYWHERE, Placement, PolicyMode
+from fakeproc.kernel.numa import ALL_NODES, ANYWHERE, Placement, PolicyMode
 from fakeproc.kernel.task import Caller, Credentials, Process, TaskCaller, Thread, encode_name
 from fakeproc.procfs.node import Directory, File
 from fakeproc.procfs.session import Session
@@ -64,17 +64,17 @@ def _caller_from_json(values: Mapping[str, Any]) -> TaskCaller:
     placement = ANYWHERE
     if "cpuset" in values:
         placement = Placement(
-            _taken(values, "cpuset", str),
-            _taken(values, "mems", int),
-            PolicyMode(_taken(values, "mempolicy", str)),
-            _taken(values, "nodes", int),
+            taken(values, "cpuset", str),
+            taken_number(values, "mems", 0, ALL_NODES),
+            PolicyMode(taken(values, "mempolicy", str)),
+            taken_number(values, "nodes", 0, ALL_NODES),
         )
     return TaskCaller(
         _credentials_from_json(values),
-        _taken(values, "tid", int),
-        _taken(values, "tgid", int),
-        _taken(values, "comm", str),
-        _taken(values, "host_pid", int),
+        _pid(values, "tid"),
+        _pid(values, "tgid"),
+        taken(values, "comm", str),
+        _pid(values, "host_pid"),
         placement,
     )
 
@@ -85,15 +85,44 @@ def _credentials_to_json(credentials: Credentials) -> dict[str, Any]:
 
 
 def _credentials_from_json(values: Mapping[str, Any]) -> Credentials:
-    return Credentials(*(_taken(values, key, int) for key in ("uid", "gid", "caps")))
+    return Credentials(
+        taken_number(values, "uid", 0, _ID_MAX),
+        taken_number(values, "gid", 0, _ID_MAX),
+        taken_number(values, "caps", 0, 2**64 - 1),
+    )
 
 
-def _taken(values: Mapping[str, Any], key: str, kind: type[_T]) -> _T:
-    """Return a value of this type; ValueError where it is missing or another."""
+def taken(values: Mapping[str, Any], key: str, kind: type[_T]) -> _T:
+    """Return a value of this type; ValueError where it is missing, another, or no text at all."""
     value = values.get(key)
     if type(value) is not kind:
         raise ValueError(f"{key}: accepted is a {kind.__name__}")
+    if isinstance(value, str):
+        # JSON can spell characters that neither UTF-8 nor bytes in a name lead to.
+        encode_name(value)
     return value
+
+
+def taken_number(values: Mapping[str, Any], key: str, low: int, high: int) -> int:
+    """Return a number of this range; ValueError where it is missing or none."""
+    value = taken(values, key, int)
+    if not low <= value <= high:
+        raise ValueError(f"{key}: {value:#x}: accepted is {low} to {high}")
+    return value
+
+
+def _words(values: Mapping[str, Any]) -> tuple[str, ...]:
+    words = taken(values, "cmdline", list)
+    return tuple(taken({"cmdline": word}, "cmdline", str) for word in words)
+
+
+_PID_MAX = 2**31 - 1
+_ID_MAX = 2**32 - 1
+_LATEST_NS = 2**64 - 1
+
+
+def _pid(values: Mapping[str, Any], key: str, low: int = 0) -> int:
+    return taken_number(values, key, low, _PID_MAX)
 
 
 # -- The inputs --------------------------------------------------------------------
@@ -126,12 +155,12 @@ class Write:
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> Write:
         """Read it back."""
-        caller = _taken(values, "caller", dict)
+        caller = taken(values, "caller", dict)
         return Write(
-            _taken(values, "write", str),
-            _taken(values, "data", str).encode(errors="surrogateescape"),
+            taken(values, "write", str),
+            taken(values, "data", str).encode(errors="surrogateescape"),
             _caller_from_json(caller),
-            _taken(caller, "may_become", bool),
+            taken(caller, "may_become", bool),
         )
 
 
@@ -166,8 +195,8 @@ class ChangeDirectory:
     def from_json(values: Mapping[str, Any]) -> ChangeDirectory:
         """Read it back."""
         verb = next(verb for verb in Verb if verb in values)
-        caller = _caller_from_json(_taken(values, "caller", dict))
-        return ChangeDirectory(verb, _taken(values, verb, str), caller)
+        caller = _caller_from_json(taken(values, "caller", dict))
+        return ChangeDirectory(verb, taken(values, verb, str), caller)
 
 
 def parent_of(procfs: Procfs, path: str, caller: Caller) -> tuple[Directory, str]:
@@ -252,15 +281,15 @@ class Adopt:
     def from_json(values: Mapping[str, Any]) -> Adopt:
         """Read it back."""
         return Adopt(
-            host_pid=_taken(values, "host_pid", int),
-            pid=_taken(values, "adopt", int),
-            tid=_taken(values, "tid", int),
-            comm=_taken(values, "comm", str),
+            host_pid=_pid(values, "host_pid"),
+            pid=_pid(values, "adopt", 1),
+            tid=_pid(values, "tid", 1),
+            comm=taken(values, "comm", str),
             credentials=_credentials_from_json(values),
-            parent=_taken(values, "parent", int),
-            cmdline=tuple(map(str, _taken({"cmdline": [], **values}, "cmdline", list))),
-            pgrp=_taken(values, "pgrp", int) if "pgrp" in values else None,
-            session=_taken(values, "session", int) if "session" in values else None,
+            parent=_pid(values, "parent"),
+            cmdline=_words({"cmdline": [], **values}),
+            pgrp=_pid(values, "pgrp") if "pgrp" in values else None,
+            session=_pid(values, "session") if "session" in values else None,
         )
 
 
@@ -293,7 +322,7 @@ class Depart:
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> Depart:
         """Read it back."""
-        return Depart(_taken(values, "depart", int))
+        return Depart(_pid(values, "depart"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +362,7 @@ class Entry:
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> Entry:
         """Read it back; ValueError says what is wrong with it."""
-        time_ns = _taken(values, "t", int)
+        time_ns = taken_number(values, "t", 0, _LATEST_NS)
         kind = next((kind for kind in _KINDS if kind in values), None)
         return Entry(time_ns, _KINDS[kind](values) if kind else Nothing())
 

@@ -143,39 +143,43 @@ _NODEMASK = re.compile(r"\bnodemask=(\(null\)|\d[\d,-]*?),")
 _ORDER = re.compile(r"\border=(-?\d{1,4})\b")
 _CPUSET = re.compile(r"^(?P<comm>\S.{0,15}?) cpuset=(?P<cpuset>\S+) mems_allowed=(?P<mems>[\d,-]+)")
 _CPU = re.compile(
-    r"(?:CPU: \d+ (?P<uid>UID: \d+ )?PID: (?P<pid>\d+) Comm: |Pid: (?P<old_pid>\d+), comm: )"
+    r"(?:CPU: \d+ (?P<uid>UID: \d+ )?PID: (?P<pid>\d{1,20}) Comm: |"
+    r"Pid: (?P<old_pid>\d{1,20}), comm: )"
     r"(?P<comm>.{1,16}?) (?:Kdump: loaded )?(?:Not tainted|Tainted: [A-Z() -]{1,60}?) *"
     r"(?:\([\d.]\S+ #\S+|(?P<release>\d+\.\d+\S*))"
 )
 _LINUX_VERSION = re.compile(r"Linux version (\d+\.\d+\S*) ")
 _TASK_IN = re.compile(r"Task in (?P<task>\S+) killed as a result of limit of (?P<memcg>\S+)")
 _REACHED = re.compile(r"Memory limit reached of cgroup (?P<memcg>\S+)")
-_USAGE = re.compile(r"\b(memory\+swap|memory|swap): ?usage \d+ ?kB, limit (\d+) ?kB")
+_USAGE = re.compile(r"\b(memory\+swap|memory|swap): ?usage \d+ ?kB, limit (\d{1,20}) ?kB")
 _STATS = re.compile(r"Memory cgroup stats for (?P<memcg>.+?):(?: |$)")
-_STATS_SWAP = re.compile(r"\bswap:(\d+)KB")
+_STATS_SWAP = re.compile(r"\bswap:(\d{1,20})KB")
 _TITLE = re.compile(r"Tasks state \(memory values in pages\)")
 _MEM_INFO = re.compile(r"^Mem-Info:|^(?:active_anon|Active):\d+")
-_RAM = re.compile(r"\b(\d+) pages (?:of )?RAM\b")
-_RESERVED = re.compile(r"\b(\d+) (?:pages reserved|reserved pages)\b")
-_TOTAL_SWAP = re.compile(r"\bTotal swap *= *(\d+) ?kB")
-_BUDDY = re.compile(r"\b(?:DMA|DMA32|Normal|HighMem|Movable): \d+\*(\d+)kB\b")
-_ZONE = re.compile(r"(?:\bNode (\d+) )?\b(?:DMA|DMA32|Normal|HighMem|Movable) free:\d+kB")
-_MANAGED = re.compile(r"\bmanaged:(\d+)kB")
+_RAM = re.compile(r"\b(\d{1,20}) pages (?:of )?RAM\b")
+_RESERVED = re.compile(r"\b(\d{1,20}) (?:pages reserved|reserved pages)\b")
+_TOTAL_SWAP = re.compile(r"\bTotal swap *= *(\d{1,20}) ?kB")
+_BUDDY = re.compile(r"\b(?:DMA|DMA32|Normal|HighMem|Movable): \d+\*(\d{1,20})kB\b")
+_ZONE = re.compile(r"(?:\bNode (\d{1,20}) )?\b(?:DMA|DMA32|Normal|HighMem|Movable) free:\d+kB")
+_MANAGED = re.compile(r"\bmanaged:(\d{1,20})kB")
 _SUMMARY = re.compile(r"oom-kill: ?constraint=(?P<constraint>CONSTRAINT_[A-Z_]+)")
-_SUMMARY_TASK = re.compile(r",task=(?P<comm>.*?),pid=(?P<pid>\d+)")
+_SUMMARY_TASK = re.compile(r",task=(?P<comm>.*?),pid=(?P<pid>\d{1,20})")
 _SUMMARY_MEMS = re.compile(r",mems_allowed=(\d[\d,-]*?)(?:,[a-z]|$)")
 _SUMMARY_MEMCG = re.compile(r",oom_memcg=(?P<memcg>.*?)(?:,task_memcg=|,task=|$)")
 _MESSAGE = r"(?P<message>(?:[Oo]ut of [Mm]emory|[Mm]emory cgroup out of memory)(?: \(\w+\))?): "
 _KILL = re.compile(
-    _MESSAGE + r"[Kk]ill process (?P<pid>\d+) \((?P<comm>.*?)\)(?:,? score (?P<score>-?\d+)| or|$)"
+    _MESSAGE + r"[Kk]ill process (?P<pid>\d{1,20}) \((?P<comm>.*?)\)"
+    r"(?:,? score (?P<score>-?\d{1,20})| or|$)"
 )
 _KILLED = re.compile(
-    rf"(?:{_MESSAGE})?Killed process (?P<pid>\d+)(?:, UID \d+,?)? \((?P<comm>.*?)\)"
+    rf"(?:{_MESSAGE})?Killed process (?P<pid>\d{{1,20}})(?:, UID \d+,?)? \((?P<comm>.*?)\)"
     r"(?:,? (?:UID:? ?\d+,? )?(?P<sizes>(?:total-vm|vsz):.*)|\.?\s*$)"
 )
-_SHARING = re.compile(r"Kill process (?P<pid>\d+) \((?P<comm>.*?)\) sharing same memory")
-_ALREADY_EXITING = re.compile(r"OOM victim (?P<pid>\d+) \((?P<comm>.*?)\) is already exiting")
-_REAPED = re.compile(r"oom_reaper: (?:reaped process |unable to reap pid:)(\d+) \((.*?)\)(?:,|$)")
+_SHARING = re.compile(r"Kill process (?P<pid>\d{1,20}) \((?P<comm>.*?)\) sharing same memory")
+_ALREADY_EXITING = re.compile(r"OOM victim (?P<pid>\d{1,20}) \((?P<comm>.*?)\) is already exiting")
+_REAPED = re.compile(
+    r"oom_reaper: (?:reaped process |unable to reap pid:)(\d{1,20}) \((.*?)\)(?:,|$)"
+)
 _GROUP = re.compile(r"Tasks in (?P<memcg>\S.*) are going to be killed due to memory\.oom\.group")
 _NOBODY = re.compile(
     r"(?:[Oo]ut of memory|Memory cgroup out of memory|[Oo]ut of memory:)"
@@ -619,7 +623,7 @@ def _page_kb(draft: _Draft, rows: list[TaskRow], killed: Named | None) -> int:
     """Return the size of a page: a size of the killed one is in kB and, in its row, in pages."""
     if killed is not None and draft.killed:
         row = next((row for row in rows if killed.pid in (row.tid, row.tgid)), None)
-        size = re.search(r"(?:total-vm|vsz):(\d+)kB", draft.killed[0]["sizes"] or "")
+        size = re.search(r"(?:total-vm|vsz):(\d{1,20})kB", draft.killed[0]["sizes"] or "")
         if row is not None and size is not None and row.total_vm_pages:
             page_kb = round(int(size[1]) / row.total_vm_pages)
             if page_kb in (4, 8, 16, 32, 64):

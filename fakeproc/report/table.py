@@ -80,7 +80,7 @@ _SEVEN = ["uid", "tgid", "total_vm", "rss"]
 
 
 def _row(line: str, columns: list[str]) -> TaskRow | None:
-    start = re.match(r"\[ *(\d+)\]", line)
+    start = re.match(r"\[ *(\d{1,10})\]", line)
     words = line[start.end() :].split(None, len(columns)) if start else []
     if start is None or not columns or len(words) < len(columns):
         return None

@@ -131,7 +131,7 @@ def _is_name(text: str) -> bool:
 
 
 def _is_memcg_path(text: str) -> bool:
-    return text.startswith("/") and bool(text.strip("/"))
+    return text.startswith("/") and bool(text.strip("/")) and "\0" not in text
 
 
 def _is_command_line(text: str) -> bool:

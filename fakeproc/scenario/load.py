@@ -41,6 +41,7 @@ from fakeproc.scenario.keys import HOLDS
 from fakeproc.scenario.locate import Path as Place
 from fakeproc.scenario.locate import line_numbers
 from fakeproc.scenario.restore import StateLoader
+from fakeproc.toml import INTEGER_BITS
 from fakeproc.units import SIZE_KEYS, parse_duration_ns, parse_pages
 
 BUILTIN = "server"
@@ -49,6 +50,9 @@ BUILTIN = "server"
 _NS_PER_S = 1_000_000_000
 _AFTER_LAST_EVENT_NS = 10 * _NS_PER_S
 """By then the reaper has done with whom the last event killed."""
+
+_DEEPEST = 200
+"""How many tables and arrays may lie in each other: of processes half as many."""
 
 _BUILTIN_FOLDER = resources.files("fakeproc.scenario") / "builtin"
 _TOML_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
@@ -163,13 +167,49 @@ def build(data: Mapping[str, Any], config: KernelConfig | None = None) -> Machin
 
 def _parse(text: str, name: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
+        data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         why = str(error)
         at = _TOML_LINE.search(why)
         line = at[1] if at else text.count("\n") + 1
         why = _TOML_LINE.sub("", why)
         raise Refused(errno.EINVAL, f"{name}:{line}: is no TOML: {why}.") from None
+    except RecursionError:
+        raise _too_deep(name) from None
+    except ValueError:
+        # Python reads no decimal of more than 4,300 digits, and tomllib does not mind that.
+        raise _too_long_a_number(name) from None
+    _require_plain(data, name)
+    return data
+
+
+def _require_plain(data: object, name: str) -> None:
+    """Refuse what tomllib reads and nobody needs: depths that recursion does not reach."""
+    depth, level = 0, [data]
+    while level:
+        below: list[object] = []
+        for value in level:
+            if isinstance(value, dict):
+                below += value.values()
+            elif isinstance(value, list):
+                below += value
+            elif isinstance(value, int) and value.bit_length() > INTEGER_BITS:
+                raise _too_long_a_number(name)
+        depth, level = depth + 1, below
+        if depth > _DEEPEST:
+            raise _too_deep(name)
+
+
+def _too_deep(name: str) -> Refused:
+    return Refused(
+        errno.EINVAL, f"{name}: is nested too deeply; accepted are {_DEEPEST} tables and arrays."
+    )
+
+
+def _too_long_a_number(name: str) -> Refused:
+    return Refused(
+        errno.EINVAL, f"{name}: a number is too long; accepted are integers of {INTEGER_BITS} bits."
+    )
 
 
 def _located(name: str, problem: Problem, lines: Mapping[Place, int]) -> str:
@@ -296,8 +336,9 @@ class _Loader:
             with _at(("swap", place), f"swap {area['name']!r}"):
                 pages = parse_pages(area["size"])
                 machine.memory.swapon(area["name"], pages, area.get("priority"))
-        for table in data.get("memcg", ()):
-            self._add_memcg(table)
+        for place, table in enumerate(data.get("memcg", ())):
+            with _at(("memcg", place), f"memcg {table['path']!r}"):
+                self._add_memcg(table)
 
     def _restore(self, data: Mapping[str, Any]) -> None:
         """Put the processes in as they were, with all that the machine remembers of them."""

@@ -90,10 +90,25 @@ class Host:
 def read_host() -> Host:
     """Read everything; `Refused` (EINVAL) when /proc is a mount of fakeproc itself.
 
-    A process that goes meanwhile is left out.
+    The same when it is none of Linux.  A process that goes meanwhile is left out.
     """
     proc = Path(psutil.PROCFS_PATH)
     _require_real(proc)
+    try:
+        return _read_host(proc)
+    except Refused:
+        raise
+    except OSError as error:
+        raise Refused(errno.EINVAL, f"{proc}: cannot be read: {error.strerror}.") from None
+    except (ValueError, LookupError, ArithmeticError) as error:
+        raise _not_linux(proc, error) from None
+
+
+def _not_linux(folder: Path, error: Exception) -> Refused:
+    return Refused(errno.EINVAL, f"{folder}: is not as Linux writes it: {error}.")
+
+
+def _read_host(proc: Path) -> Host:
     hierarchy = find_hierarchy(proc)
     read, unreadable = _read_processes(proc, hierarchy.controller if hierarchy else "memory")
     processes = [settled(proc, process) for process in read]
@@ -156,6 +171,8 @@ def _read_processes(proc: Path, controller: str) -> tuple[list[HostProcess], int
             unreadable += 1
         except (FileNotFoundError, ProcessLookupError):
             continue
+        except (ValueError, LookupError, ArithmeticError) as error:
+            raise _not_linux(proc / str(pid), error) from None
     return processes, unreadable
 
 

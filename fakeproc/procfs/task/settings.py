@@ -11,7 +11,7 @@ from fakeproc.kernel.capability import CAP_AUDIT_CONTROL, CAP_SYS_NICE
 from fakeproc.kernel.details import STANDARD, UNSET_ID, details_of
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
-from fakeproc.kernel.oom_adj import parse_unsigned
+from fakeproc.kernel.oom_adj import cut_to_number, parse_unsigned
 from fakeproc.kernel.task import Caller, Thread
 from fakeproc.procfs.node import Seek
 from fakeproc.procfs.task.access import for_attachers, require_ptrace
@@ -23,7 +23,7 @@ _DECIMAL = re.compile(rb"\+?(\d+)\n?", re.ASCII)
 
 def _parse_decimal(data: bytes, bits: int) -> int:
     """Read a decimal number as kstrtou*_from_user does; EINVAL, ERANGE."""
-    match = _DECIMAL.fullmatch(data)
+    match = _DECIMAL.fullmatch(cut_to_number(data, bits))
     if match is None:
         raise Refused(errno.EINVAL, f"{data[:40]!r}: accepted is a decimal number.")
     value = int(match[1])
