@@ -37,10 +37,12 @@ def host_status(tid: int) -> dict[str, str]:
     psutil gives neither NSpid nor the capabilities.
     """
     try:
-        text = (HOST_PROC / str(tid) / "status").read_text(errors="surrogateescape")
+        data = (HOST_PROC / str(tid) / "status").read_bytes()
     except OSError:
         return {}
-    pairs = (line.partition(":\t") for line in text.splitlines())
+    # A name may hold any line break but this one, and what looks like a field behind it.
+    lines = data.decode(errors="surrogateescape").split("\n")
+    pairs = (line.partition(":\t") for line in lines)
     return {name: value for name, _, value in pairs}
 
 

@@ -4,18 +4,22 @@
 from __future__ import annotations
 
 import errno
+import threading
 from pathlib import Path
 
 import pytest
 
+from fakeproc.callers import host_status
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.log import KernelLog, Level
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.sysctl import SysctlTable
 from fakeproc.kernel.task import Credentials, TaskCaller
+from fakeproc.procfs import state_file
 from fakeproc.procfs.node import File, OpenFile
 from fakeproc.procfs.tree import Procfs
 from fakeproc.scenario import load_scenario
+from fakeproc.scenario.load import load_text
 from fakeproc.units import parse_pages
 
 
@@ -162,3 +166,97 @@ def test_a_nul_in_a_name_is_refused(tmp_path: Path) -> None:
     path.write_text('version = 1\n[[process]]\nname = "a\\u0000b"\n')
     with pytest.raises(Refused):
         load_scenario(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("/" + "a" * 256, errno.ENAMETOOLONG),
+        ("/a" * 2048, errno.ENAMETOOLONG),
+        ("/a\0", errno.EINVAL),
+    ],
+)
+def test_a_group_has_a_path_that_system_calls_take(procfs: Procfs, path: str, error: int) -> None:
+    with pytest.raises(Refused) as refused:
+        procfs.machine.make_memcg(path)
+    assert refused.value.error == error
+    assert not procfs.machine.root_memcg.children
+
+
+def test_groups_may_lie_as_deep_as_paths_go(procfs: Procfs) -> None:
+    path = "/a" * 2047
+    assert procfs.machine.make_memcg(path).path == path
+    text = state_file.render(procfs)
+    assert load_text(text, "state.toml").memcg(path).path == path
+
+
+def test_a_write_to_a_group_ends_after_a_page(procfs: Procfs) -> None:
+    """As of all files that kernfs has (kernfs_fop_write_iter)."""
+    procfs.machine.make_memcg("/web")
+    limit = file(procfs, "/fakeproc/cgroup/web/memory.max")
+    assert limit.store(procfs.machine.root, b"9" * 5000) == 4096
+
+
+def test_a_pid_that_is_no_int_is_none(procfs: Procfs) -> None:
+    """kstrtoint in cgroup_procs_write_start: EINVAL, where ESRCH is for numbers of nobody."""
+    members = file(procfs, "/fakeproc/cgroup/cgroup.procs")
+    for text, error in ((b"2147483647", errno.ESRCH), (b"2147483648", errno.EINVAL)):
+        with pytest.raises(Refused) as refused:
+            members.store(procfs.machine.root, text)
+        assert refused.value.error == error
+
+
+def test_of_a_number_the_kernel_looks_at_the_beginning(procfs: Procfs) -> None:
+    """kstrtouint_from_user copies 34 bytes, kstrtoull_from_user 66."""
+    procfs.machine.spawn("web")
+    root = procfs.machine.root
+    for name, bits in (("coredump_filter", 32), ("timerslack_ns", 64)):
+        with pytest.raises(Refused) as refused:
+            file(procfs, f"/100/{name}").store(root, b"9" * 5000)
+        assert refused.value.error == errno.ERANGE
+        digits = b"5".rjust(bits + 2, b"0")
+        assert file(procfs, f"/100/{name}").store(root, digits + b"x") == bits + 3
+
+
+def test_a_text_of_digits_is_still_that_text_in_a_state(procfs: Procfs) -> None:
+    file(procfs, "/sys/kernel/core_pattern").store(procfs.machine.root, b"007")
+    again = load_text(state_file.render(procfs), "state.toml")
+    assert again.kept_sysctls.text("kernel/core_pattern") == "007"
+
+
+def test_the_clock_stops_where_a_state_could_not_be_read_any_more(procfs: Procfs) -> None:
+    clock = file(procfs, "/fakeproc/clock")
+    clock.store(procfs.machine.root, b"+1281023h")
+    with pytest.raises(Refused) as refused:
+        clock.store(procfs.machine.root, b"+1h")
+    assert refused.value.why == "clock: +1h: too late; a machine runs 1281023h at most."
+    assert load_text(state_file.render(procfs), "state.toml").now_ns == procfs.machine.now_ns
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a = " + "[" * 3000, "is nested too deeply; accepted are 200 tables and arrays."),
+        ("a" + ".a" * 300 + " = 1", "is nested too deeply; accepted are 200 tables and arrays."),
+        ("version = " + "9" * 5000, "a number is too long; accepted are integers of 64 bits."),
+        ("version = 0x" + "f" * 5000, "a number is too long; accepted are integers of 64 bits."),
+    ],
+)
+def test_toml_that_python_could_not_handle(text: str, why: str) -> None:
+    with pytest.raises(Refused) as refused:
+        load_text(text, "x.toml")
+    assert refused.value.why == f"x.toml: {why}"
+
+
+@pytest.mark.parametrize("name", [b"x\x0cUmask:\t7", b"x\rUmask:\t7", b"x\x1cUmask:\t7"])
+def test_a_name_cannot_pass_for_a_field_of_status(name: bytes) -> None:
+    found: list[dict[str, str]] = []
+
+    def rename_and_look() -> None:
+        Path("/proc/thread-self/comm").write_bytes(name)
+        found.append(host_status(threading.get_native_id()))
+
+    thread = threading.Thread(target=rename_and_look)
+    thread.start()
+    thread.join()
+    assert found[0]["Name"] == name.decode()

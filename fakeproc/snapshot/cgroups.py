@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from fakeproc.kernel.task import PAGE_BYTES
+from fakeproc.snapshot.process import lines_of
 
 _NO_LIMIT_BYTES = 2**52
 """What version 1 shows where there is none is far above; no machine has as much."""
@@ -78,7 +79,7 @@ def unescape(field: str) -> str:
 
 def _mounts(proc: Path) -> Iterator[tuple[list[str], str, list[str]]]:
     """Walk the mounts: the fields before the dash, the type, the options of the file system."""
-    for line in (proc / "self" / "mountinfo").read_text(errors="surrogateescape").splitlines():
+    for line in lines_of(proc / "self" / "mountinfo", errors="surrogateescape"):
         before, _, after = line.partition(" - ")
         kind, _, options = after.split(" ", 2)
         yield before.split(" "), kind, options.split(",")

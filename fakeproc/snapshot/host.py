@@ -17,7 +17,7 @@ from fakeproc.kernel.sysctl import SYSCTLS, without_idle_ratios
 from fakeproc.kernel.task import PAGE_KIB
 from fakeproc.snapshot.cgroups import HostMemcg, find_hierarchy, unescape, with_ancestors
 from fakeproc.snapshot.kcmp import group_by_mm
-from fakeproc.snapshot.process import HostProcess, read_pairs, read_process, settled
+from fakeproc.snapshot.process import HostProcess, lines_of, read_pairs, read_process, settled
 
 KTHREADD_PID = 2
 
@@ -179,13 +179,13 @@ def _read_processes(proc: Path, controller: str) -> tuple[list[HostProcess], int
 def _text(proc: Path, name: str) -> str:
     """Return a file of one line; nothing where it cannot be read."""
     try:
-        return (proc / name).read_text(errors="replace").strip()
+        return "\n".join(lines_of(proc / name, errors="replace")).strip()
     except OSError:
         return ""
 
 
 def _swap_areas(proc: Path) -> tuple[SwapArea, ...]:
-    rows = (line.rsplit(maxsplit=4) for line in _text(proc, "swaps").splitlines()[1:])
+    rows = (line.rsplit(maxsplit=4) for line in _text(proc, "swaps").split("\n")[1:])
     return tuple(
         SwapArea(unescape(row[0].strip()), int(row[2]) // PAGE_KIB, int(row[4])) for row in rows
     )

@@ -127,9 +127,13 @@ def printable(data: bytes) -> str:
 
 def read_pairs(file: Path) -> dict[str, str]:
     """Return the fields of a file with a ``Name: value`` in each line."""
-    lines = file.read_text(errors="backslashreplace").splitlines()
-    pairs = (line.partition(":") for line in lines)
+    pairs = (line.partition(":") for line in lines_of(file, errors="backslashreplace"))
     return {name: value.strip() for name, _, value in pairs}
+
+
+def lines_of(file: Path, *, errors: str) -> list[str]:
+    """Return the lines of a file of /proc: names in it may hold any other line break."""
+    return file.read_bytes().decode(errors=errors).removesuffix("\n").split("\n")
 
 
 def _number(file: Path) -> int:
@@ -202,9 +206,9 @@ def sizes_in(folder: Path, status: Mapping[str, str]) -> MemorySizes:
 
 
 def _memcg_path(folder: Path, controller: str) -> str:
-    for line in (folder / "cgroup").read_bytes().splitlines():
-        _, controllers, path = line.split(b":", 2)
+    for line in lines_of(folder / "cgroup", errors="backslashreplace"):
+        _, controllers, path = line.split(":", 2)
         # One that begins so lies above the root of this cgroup namespace.
-        if controller.encode() in controllers.split(b",") and not path.startswith(b"/../"):
-            return printable(path.removesuffix(b" (deleted)"))
+        if controller in controllers.split(",") and not path.startswith("/../"):
+            return path.removesuffix(" (deleted)")
     return "/"

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
 import os
 import subprocess
 import sys
@@ -22,7 +21,9 @@ from fakeproc.procfs import clock
 from fakeproc.procfs.control import CONTROL_FILES
 from fakeproc.procfs.session import Session
 from tests.fuzz import worlds
+from tests.fuzz.__main__ import main
 from tests.fuzz.guard import Find, TooSlow, try_alone, try_out
+from tests.fuzz.long_runs import has_atheris
 from tests.fuzz.strategies import inputs_of
 from tests.fuzz.targets import CORPUS, TARGETS, corpus_of
 
@@ -159,9 +160,31 @@ def _replace_store(monkeypatch: pytest.MonkeyPatch, name: str, store: Store) -> 
 # -- The long runs -----------------------------------------------------------------
 
 
-def test_the_long_run_counts_its_executions(tmp_path: Path) -> None:
-    if importlib.util.find_spec("atheris") is None:
-        pytest.skip("atheris is not installed: it has wheels for CPython 3.11 to 3.13 on x86-64")
+def test_a_long_run_counts_its_executions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["what_if", "--blind", "--executions", "200", "--finds", os.fspath(tmp_path)]) == 0
+    name, executions, *_, finds = capsys.readouterr().out.splitlines()[-1].split()
+    assert (name, executions, finds) == ("what_if", "200", "0")
+
+
+def test_a_long_run_ends_with_1_where_it_finds_something(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TARGETS, "what_if", replace(TARGETS["what_if"], run=_fail))
+    assert main(["what_if", "--blind", "--executions", "9", "--finds", os.fspath(tmp_path)]) == 1
+    told = capsys.readouterr().out.splitlines()[-1].strip()
+    assert Path(told).read_text().startswith("LookupError at test_fuzz.py")
+    assert repr(Path(told).with_suffix("").read_bytes()) in Path(told).read_text()
+
+
+def _fail(data: bytes) -> None:
+    raise LookupError
+
+
+def test_a_guided_run_counts_its_executions(tmp_path: Path) -> None:
+    if not has_atheris():
+        pytest.skip("atheris is not installed: fakeproc[test] has it up to CPython 3.13 on x86-64")
     command = [sys.executable, "-m", "tests.fuzz", "what_if", "--executions", "200"]
     done = subprocess.run(
         [*command, "--finds", os.fspath(tmp_path)], capture_output=True, text=True, check=False
