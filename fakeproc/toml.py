@@ -36,7 +36,9 @@ def format_value(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return _NOT_ASCII.sub(_escaped, json.dumps(value, ensure_ascii=False))
+        # What is no UTF-8 stands there as \udcff: TOML is text, of which a name need not be.
+        text = value.encode(errors="backslashreplace").decode()
+        return _NOT_ASCII.sub(_escaped, json.dumps(text, ensure_ascii=False))
     if isinstance(value, Mapping):
         return "{" + ", ".join(_pairs(value)) + "}"
     if isinstance(value, list | tuple):

@@ -16,7 +16,7 @@ from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.sysctl import SysctlTable
 from fakeproc.kernel.task import Credentials, TaskCaller
 from fakeproc.procfs import state_file
-from fakeproc.procfs.node import File, OpenFile
+from fakeproc.procfs.node import Directory, File, OpenFile
 from fakeproc.procfs.tree import Procfs
 from fakeproc.scenario import load_scenario
 from fakeproc.scenario.load import load_text
@@ -260,3 +260,16 @@ def test_a_name_cannot_pass_for_a_field_of_status(name: bytes) -> None:
     thread.start()
     thread.join()
     assert found[0]["Name"] == name.decode()
+
+
+def test_a_state_is_text_whatever_names_are(procfs: Procfs) -> None:
+    root, process = procfs.machine.root, procfs.machine.spawn("web")
+    groups = procfs.lookup("/fakeproc/cgroup", root)
+    assert isinstance(groups, Directory)
+    groups.make_directory("a\udcff", root)
+    procfs.machine.join_memcg(process, procfs.machine.memcg("/a\udcff"))
+    file(procfs, "/sys/kernel/core_pattern").store(root, b"core\xff")
+    text = state_file.render(procfs).encode().decode()
+    again = load_text(text, "state.toml")
+    assert again.process(100).memcg.path == r"/a\udcff"
+    assert again.kept_sysctls.text("kernel/core_pattern") == r"core\udcff"

@@ -14,6 +14,7 @@ from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import CloneFlags, Hardware, Machine, sizes_for
 from fakeproc.kernel.profile import KernelConfig
 from fakeproc.kernel.task import Caller, Credentials, Hold, TaskCaller
+from fakeproc.procfs import state_file
 from fakeproc.procfs.control import CONTROL_FILES
 from fakeproc.procfs.node import Directory, File, open_file
 from fakeproc.procfs.tree import Procfs
@@ -191,7 +192,8 @@ def look_around(procfs: Procfs, *, thoroughly: bool) -> None:
         # Who is held has not died yet, which the model of the properties does not know.
         if all(thread.hold is Hold.NONE for thread in machine.threads()):
             check_model(machine)
-        names += ["ps", "ps.json", "kmsg", "devkmsg", "state.toml", "clock", "kernel"]
+        names += ["ps", "ps.json", "kmsg", "devkmsg", "clock", "kernel"]
+        state_file.render(procfs).encode()
     for name in names:
         CONTROL_FILES[name].render(procfs).encode(errors="surrogateescape")
     machine.advance(1_000_000)
