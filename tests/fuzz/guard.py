@@ -46,10 +46,10 @@ def try_out(run: Callable[[bytes], None], data: bytes, limit_s: float = LIMIT_S)
     return again or replace(find, before=before)
 
 
-def try_alone(run: Callable[[bytes], None], data: bytes) -> Find | None:
+def try_alone(run: Callable[[bytes], None], data: bytes, limit_s: float = LIMIT_S) -> Find | None:
     """Run a target on an input and on new machines, as a corpus is tried out."""
     boot_all()
-    return try_out(run, data)
+    return try_out(run, data, limit_s)
 
 
 def _tried(run: Callable[[bytes], None], data: bytes, limit_s: float) -> Find | None:

@@ -31,6 +31,8 @@ Store = Callable[[Session, Caller, bytes], int]
 
 _EXAMPLES = 60
 _PLANTED = 400
+_LIMIT_S = 5.0
+"""More than in a long run: on a busy machine even the processor's time is longer."""
 
 _short = settings(
     max_examples=_EXAMPLES,
@@ -53,7 +55,7 @@ def _check_more(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_the_corpus_finds_nothing_any_more(name: str) -> None:
     target = TARGETS[name]
     for data in (*target.seeds, *(file.read_bytes() for file in corpus_of(name))):
-        _demand_nothing(try_alone(target.run, data))
+        _demand_nothing(try_alone(target.run, data, _LIMIT_S))
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -64,7 +66,7 @@ def test_a_short_run_finds_nothing(name: str) -> None:
     @_short
     @given(inputs_of(name, target))
     def run(data: bytes) -> None:
-        _demand_nothing(try_out(target.run, data))
+        _demand_nothing(try_out(target.run, data, _LIMIT_S))
 
     run()
 
@@ -184,7 +186,9 @@ def _fail(data: bytes) -> None:
 
 def test_a_guided_run_counts_its_executions(tmp_path: Path) -> None:
     if not has_atheris():
-        pytest.skip("atheris is not installed: fakeproc[test] has it for CPython 3.11 to 3.14 on x86-64")
+        pytest.skip(
+            "atheris is not installed: fakeproc[test] has it for CPython 3.11 to 3.14 on x86-64"
+        )
     command = [sys.executable, "-m", "tests.fuzz", "what_if", "--executions", "200"]
     done = subprocess.run(
         [*command, "--finds", os.fspath(tmp_path)], capture_output=True, text=True, check=False

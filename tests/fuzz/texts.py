@@ -84,8 +84,8 @@ def _text(data: bytes) -> str | None:
         return None
 
 
-# What is accepted and much takes its time: ten thousand processes half a second.
-_MANY_PROCESSES = re.compile(r"(?:count|threads)[\s\"']*=\s*[+]?(?:[1-9][\d_]{3,6}\b|0[xob])")
+# What is accepted and much takes its time, the more so in each other.
+_MANY_PROCESSES = re.compile(r"(?:count|threads)[\s\"']*=\s*[+]?(?:[1-9][\d_]{1,6}\b|0[xob])")
 _COMPARED_IN = 8
 """One of so many scenarios in which something is wrong is loaded all the same."""
 
