@@ -39,12 +39,17 @@ def require_fuse() -> None:
 class Mounted(Mount):
     """A mount in a server process of its own, run by the command line."""
 
+    COMMAND: tuple[str, ...] = ("fakeproc", "mount", "-f")
+    """The module that serves, and its first arguments."""
+    EXIT_LIMIT_S = _LIMIT_S
+    """How long the server may take to end when the mount is gone."""
+
     def __init__(self, path: Path, binding: str, *options: str) -> None:
         super().__init__(path)
         self._crashed = False
         self._errors = path.with_suffix(".stderr")
         self.env = {**os.environ, BINDING_VARIABLE: binding}
-        command = [sys.executable, "-m", "fakeproc", "mount", "-f", *options, os.fspath(path)]
+        command = [sys.executable, "-m", *self.COMMAND, *options, os.fspath(path)]
         with self._errors.open("wb") as errors:
             self.server = subprocess.Popen(command, env=self.env, stderr=errors)
         wait_until(self._is_up, f"mounting {path}")
@@ -77,7 +82,7 @@ class Mounted(Mount):
                 )
                 errors = stats.get("last_error", "")
                 wait_until(self._try_unmount, f"unmounting {self.path}")
-            status = self.server.wait(_LIMIT_S)
+            status = self.server.wait(self.EXIT_LIMIT_S)
         finally:
             self.kill()
         assert not errors, errors.replace("\\n", "\n")

@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import json
 import mmap
 import os
 import random
 import re
 import select
-import signal
 import stat
 import sys
 import threading
@@ -33,6 +31,7 @@ from typing import TypedDict
 from fakeproc.mount import BINDING_VARIABLE
 from tests.conftest import Mounted
 from tests.mount import NOBODY, put
+from tests.mount.forked import Forked
 
 WORKERS = 6
 """Processes, every other one of them as nobody; each has two threads."""
@@ -94,6 +93,19 @@ def may_be_refused(path: str) -> bool:
     return os.geteuid() != 0 or path.startswith("sys/") or bool(_BINDING_ROOT.search(path))
 
 
+def allowed_errnos(operation: str, path: str) -> set[int]:
+    """Return the errnos that an operation on this file may give the present user."""
+    allowed = set(ALLOWED[operation])
+    if operation != "poll" and may_be_refused(path):
+        allowed |= {errno.EACCES, errno.EPERM}
+    if _CONTENT_OF_ITS_OWN.search(path):
+        allowed |= {errno.EIO, errno.EAGAIN, errno.EACCES, errno.EPIPE}
+    with_einval = _WITH_EINVAL.get(operation.removeprefix("p"))
+    if with_einval is not None and with_einval.search(path):
+        allowed.add(errno.EINVAL)
+    return allowed
+
+
 class Told(TypedDict):
     """What a worker tells in the end."""
 
@@ -135,15 +147,7 @@ class Walk:
         except OSError as error:
             number = error.errno or 0
             self.refusals[f"{operation} {errno.errorcode.get(number, number)}"] += 1
-            allowed = set(ALLOWED[operation])
-            if operation != "poll" and may_be_refused(path):
-                allowed |= {errno.EACCES, errno.EPERM}
-            if _CONTENT_OF_ITS_OWN.search(path):
-                allowed |= {errno.EIO, errno.EAGAIN, errno.EACCES, errno.EPIPE}
-            with_einval = _WITH_EINVAL.get(operation.removeprefix("p"))
-            if with_einval is not None and with_einval.search(path):
-                allowed.add(errno.EINVAL)
-            if number not in allowed:
+            if number not in allowed_errnos(operation, path):
                 self.wrong.append(f"{operation} {path}: {error}")
             return None
 
@@ -260,38 +264,7 @@ def _kind_of_task(found: re.Match[str]) -> str:
 # -- The processes -----------------------------------------------------------------
 
 
-class Worker:
-    """A process that walks, and tells in the end what it has met."""
-
-    def __init__(self, mounted: Mounted, number: int, seed: str, seconds: float) -> None:
-        self._answer, answer = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            os.close(self._answer)
-            status = 1
-            try:
-                _work(mounted, number, seed, time.monotonic() + seconds, answer)
-                status = 0
-            finally:
-                os._exit(status)
-        os.close(answer)
-
-    def result(self, until_s: float) -> Told | None:
-        """Return what it tells; None if it does not by then, or has failed."""
-        text = b""
-        while select.select([self._answer], [], [], max(until_s - time.monotonic(), 0))[0]:
-            part = os.read(self._answer, 1 << 16)
-            if not part:
-                os.waitpid(self.pid, 0)
-                told: Told | None = json.loads(text) if text else None
-                return told
-            text += part
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-        return None
-
-
-def _work(mounted: Mounted, number: int, seed: str, end_s: float, answer: int) -> None:
+def _work(mounted: Mounted, number: int, seed: str, end_s: float) -> Told:
     os.chdir(mounted.path)
     if number % 2:
         os.setgid(NOBODY)
@@ -310,15 +283,13 @@ def _work(mounted: Mounted, number: int, seed: str, end_s: float, answer: int) -
         thread.start()
     for thread in threads:
         thread.join()
-    told: Told = {
+    return {
         "calls": sum((walk.calls for walk in walks), Counter[str]()),
         "refusals": sum((walk.refusals for walk in walks), Counter[str]()),
         "seen": sorted(set[str]().union(*(walk.seen for walk in walks))),
         "wrong": [sentence for walk in walks for sentence in walk.wrong],
         "uid": os.geteuid(),
     }
-    with os.fdopen(answer, "w") as out:
-        json.dump(told, out)
 
 
 def _stir(mounted: Mounted, choose: random.Random, end_s: float) -> int:
@@ -357,7 +328,9 @@ def main(folder: Path, seconds: float, seed: str) -> int:
         everything = {_pattern(name) for name in Walk(seed, 0)._files(".")}
         os.chdir("/")
         end_s = time.monotonic() + seconds
-        workers = [Worker(mounted, number, seed, seconds) for number in range(WORKERS)]
+        workers = [
+            Forked(partial(_work, mounted, number, seed, end_s)) for number in range(WORKERS)
+        ]
         processes = _stir(mounted, random.Random(seed), end_s)
         results = [worker.result(end_s + _SLACK_S) for worker in workers]
         upcalls = mounted.read("fakeproc/stats").split()[1]
