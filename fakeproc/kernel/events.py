@@ -25,18 +25,25 @@ class Event:
         self.cancelled = True
 
 
+_FEW = 1024
+
+
 class EventQueue:
     """A heap of events; the machine takes out what is due as its clock goes on."""
 
     def __init__(self) -> None:
         self._heap: list[Event] = []
         self._next_sequence = 0
+        self._most = _FEW
+        """At how many events those that were cancelled are looked for."""
 
     def at(self, due_ns: int, action: Callable[[], object], *, line: str = "") -> Event:
         """Schedule an action; return the event, which can be cancelled."""
         event = Event(due_ns, self._next_sequence, action, line=line)
         self._next_sequence += 1
         heapq.heappush(self._heap, event)
+        if len(self._heap) > self._most:
+            self._drop_cancelled()
         return event
 
     def pending(self) -> list[Event]:
@@ -56,3 +63,9 @@ class EventQueue:
             if not event.cancelled:
                 return event
         return None
+
+    def _drop_cancelled(self) -> None:
+        """Drop what was cancelled: it would stay, with all that it is about, until it were due."""
+        self._heap = [event for event in self._heap if not event.cancelled]
+        heapq.heapify(self._heap)
+        self._most = max(2 * len(self._heap), _FEW)

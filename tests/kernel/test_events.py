@@ -40,6 +40,15 @@ def test_a_cancelled_event_never_comes() -> None:
     assert queue.pop(10) is None
 
 
+def test_what_was_cancelled_is_not_kept_until_it_is_due() -> None:
+    queue = EventQueue()
+    kept = [queue.at(10**9 + number, ignore) for number in range(100)]
+    for _ in range(10_000):
+        queue.at(10**12, ignore).cancel()
+    assert queue.pending() == kept
+    assert len(queue._heap) < 2500
+
+
 def test_a_panic_ends_the_time_however_it_is_cut() -> None:
     machine = Machine()
     seen: list[int] = []
