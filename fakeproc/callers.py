@@ -126,6 +126,7 @@ class Callers:
         self._poll = select.poll()
         procfs.may_become = lambda caller: self._is_root(self._request_uid)
         procfs.adopt = self._adopt
+        procfs.watch = self._watch_if_possible
 
     def identify(self, uid: int, gid: int, tid: int) -> Caller:
         """Return the caller of a request: the task it acts as, or itself."""
@@ -234,6 +235,11 @@ class Callers:
         )
         with self._recorder.recorded(lambda: adopt, durable=False):
             return adopt.apply(self._procfs)
+
+    def _watch_if_possible(self, host_pid: int) -> None:
+        """Hear of the end of a process, if it is there and there are descriptors enough."""
+        with contextlib.suppress(OSError):
+            self._watch(host_pid)
 
     def _watch(self, host_pid: int) -> None:
         """Hear of the end of a process."""

@@ -347,10 +347,11 @@ class Journal:
             os.ftruncate(self._fd, mark[0])
             self.mark = mark
 
-    def session_text(self) -> str:
-        """Return the lines that have been written since it was opened."""
+    def read_session(self, size: int, offset: int) -> bytes:
+        """Return a part of the lines that have been written since it was opened."""
         end, _ = self.mark
-        return os.pread(self._fd, end - self._session_start, self._session_start).decode()
+        start = self._session_start + offset
+        return os.pread(self._fd, max(min(size, end - start), 0), start)
 
     def close(self) -> None:
         """Close it; the lock goes with the last descriptor."""
@@ -431,7 +432,7 @@ class Recorder:
         self._fails = False
         """Whether the last line could not be written."""
         if journal is not None:
-            procfs.journal = journal.session_text
+            procfs.journal = journal.read_session
 
     @contextmanager
     def recorded(self, describe: Callable[[], Input], *, durable: bool = True) -> Iterator[None]:

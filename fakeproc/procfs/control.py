@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,6 +106,14 @@ class ExplainNode(ControlNode):
             yield
         finally:
             self._own_question, self._session.question = self._session.question, kept
+
+
+class JournalNode(ControlNode):
+    """journal: read from the disk part by part, as it only grows."""
+
+    def read_range(self, size: int, offset: int) -> bytes:
+        """Return a part of the lines."""
+        return self._session.journal(size, offset)
 
 
 _END_OFFSET = 1 << 40
@@ -341,7 +350,7 @@ def _render_stats(session: Session) -> str:
 
 
 def _render_journal(session: Session) -> str:
-    return session.journal()
+    return session.journal(sys.maxsize, 0).decode()
 
 
 def _render_answer(session: Session) -> str:
@@ -361,7 +370,7 @@ CONTROL_FILES: dict[str, ControlFile] = {
     "explain-kernels": _question(comparison.render),
     "explain-kernels.json": _question(comparison.render_json),
     "explain.json": _question(explanation.render_json),
-    "journal": ControlFile(0o400, _render_journal),
+    "journal": ControlFile(0o400, _render_journal, node=JournalNode),
     "kernel": ControlFile(0o644, _render_kernel, _store_kernel),
     "kmsg": ControlFile(0o444, _render_kmsg, is_private=_restricts_log),
     "oom_trigger": ControlFile(

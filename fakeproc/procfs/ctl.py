@@ -495,7 +495,7 @@ def _become(session: Session, caller: Caller, arguments: Arguments) -> str:
         raise Refused(errno.EPERM, "become: only who is root of the machine may become others.")
     if thread.exiting or thread.process.is_kthread:
         raise Refused(errno.EINVAL, f"become {thread.tid}: makes no system calls.")
-    session.acting[host_pid] = thread
+    session.act(host_pid, thread)
     return "ok"
 
 

@@ -69,8 +69,11 @@ class Session:
         self.real_procfs = ""
         """Where their real /proc is, as a link from the root of this one leads to it; nothing: in
         its place, with simulated files bound over it."""
-        self.journal: Callable[[], str] = lambda: ""
-        """Returns the lines of the journal since it was mounted; nothing without one."""
+        self.journal: Callable[[int, int], bytes] = lambda size, offset: b""
+        """Returns so many bytes, from this one on, of the lines of the journal since it was
+        mounted; nothing without one."""
+        self.watch: Callable[[int], object] = lambda host_pid: None
+        """Sees to it that a process of the host departs when it is gone."""
 
     def require_running(self) -> None:
         """Refuse with EIO when the machine has panicked; ctl says so, whatever was written to."""
@@ -87,6 +90,11 @@ class Session:
     def answer_refusal(self, refused: Refused) -> None:
         """Let ctl say why a write was refused."""
         self.answer = f"{refused.name}: {refused.why}\n"
+
+    def act(self, host_pid: int, thread: Thread) -> None:
+        """Let a process of the host act as a task until it is gone."""
+        self.acting[host_pid] = thread
+        self.watch(host_pid)
 
     def replace_machine(self, machine: Machine) -> None:
         """Speak for another machine from now on; nobody acts as anybody any more."""

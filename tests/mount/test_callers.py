@@ -221,6 +221,17 @@ def test_who_became_an_exited_task_is_itself_again(mounted: Mounted) -> None:
     assert done.stdout == "web\ncat\n"
 
 
+def test_who_has_become_another_is_forgotten_when_it_is_gone(
+    mount: Callable[..., Mounted], tmp_path: Path
+) -> None:
+    """Its pid may be another one's by then."""
+    journal = tmp_path / "journal"
+    mounted = mount("--journal", os.fspath(journal))
+    mounted.sh("echo 'become 100006' > fakeproc/ctl")
+    mounted.read("fakeproc/stats")
+    assert '"depart":' in journal.read_text()
+
+
 def test_become_refuses_what_makes_no_system_calls(mounted: Mounted) -> None:
     for pid, error in (("100000", errno.EINVAL), ("2", errno.EINVAL), ("77777", errno.ESRCH)):
         with refused(error):
