@@ -35,6 +35,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import psutil
 
 from fakeproc.callers import HOST_PROC, Callers
+from fakeproc.dentries import Dentries
+from fakeproc.heap import keep_compact
 from fakeproc.journal import Journal, Recorder
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
@@ -58,6 +60,7 @@ from fakeproc.procfs.node import (
     Node,
     OpenFile,
     Seek,
+    Unread,
     open_file,
 )
 from fakeproc.procfs.session import HidePid
@@ -73,8 +76,15 @@ BINDING_VARIABLE = "FAKEPROC_FUSE"
 _BINDINGS = {"mfusepy": "mfusepy", "fusepy": "fuse"}
 _ENTRY_TIMEOUT_S = 3600
 
+_PATHS = 16_384
+_PATHS_PER_PROCESS = 8
+"""How many paths the kernel may remember of a mount: what tools look at again and again."""
+
 _SLOW_NS = 100_000_000
 """How long the machine may take over the time that has passed, whatever that is."""
+
+_UNREAD_BYTES = 1 << 25
+"""How much is kept for those who have not read a file to the end, all together."""
 
 _FIRST_INODE = 1 << 32
 """Below it are numbers that mean something, as those of namespaces."""
@@ -179,7 +189,10 @@ class Operations:
         """Who waits in poll(2); None where libfuse has no way to wake them."""
         self.sleepers: Sleepers | None = None
         """Who sleeps in read(2); None without libfuse."""
+        self.dentries: Dentries | None = None
+        """What the kernel remembers; None without a mount."""
         self._open: dict[int, OpenFile] = {}
+        self._unread = Unread(_UNREAD_BYTES)
         self._next_handle = 1
         self._in_setattr: set[int] = set()
         """Threads that serve a request to set an attribute, and have still to get them."""
@@ -259,7 +272,10 @@ class Operations:
         self._in_setattr.discard(threading.get_ident())
         opened = self._open.get(fh) if fh is not None else None
         if opened is None:
-            return self._stat(path, self._lookup(path).attributes())
+            attributes = self._lookup(path).attributes()
+            if self.dentries is not None:
+                self.dentries.note(path)
+            return self._stat(path, attributes)
         if not in_setattr and opened.file.seek is Seek.SEQ:
             raise Refused(errno.EINVAL)
         attributes = opened.file.attributes()
@@ -313,7 +329,9 @@ class Operations:
         """Close a handle."""
         if self.waiting is not None:
             self.waiting.forget(fh)
-        self._open.pop(fh).file.closed()
+        opened = self._open.pop(fh)
+        self._unread.forget(opened)
+        opened.file.closed()
         return 0
 
     @upcall
@@ -341,7 +359,10 @@ class Operations:
 
     @upcall
     def _read(self, size: int, offset: int, fh: int) -> bytes:
-        return self._open[fh].read(size, offset)
+        opened = self._open[fh]
+        chunk = opened.read(size, offset)
+        self._unread.note(opened)
+        return chunk
 
     @upcall
     def ioctl(self, path: str, cmd: int, arg: Any, fh: int, flags: int, data: Any) -> int:
@@ -537,6 +558,7 @@ def serve(
 
     A machine from a journal goes on as that says; its inputs are recorded there.
     """
+    keep_compact()
     options = options or MountOptions()
     procfs.hidepid = options.hidepid
     if journal is None:
@@ -570,6 +592,9 @@ def serve(
     attach(operations, callers)
     libfuse2 = not is_mfusepy or binding.fuse_version_major == 2
     operations.sleepers = Sleepers(binding._libfuse)
+    operations.dentries = Dentries(
+        mountpoint, lambda: _PATHS + _PATHS_PER_PROCESS * len(procfs.machine.processes)
+    )
     if not libfuse2:
         operations.enable_poll(binding._libfuse)
     # libfuse 2 needs telling what libfuse 3 always does: to mount over the placeholder

@@ -8,6 +8,7 @@ import os
 import select
 import stat
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -209,11 +210,50 @@ class OpenFile:
             self._content = self.file.render()
         chunk = self._content[offset : offset + size]
         self._next_offset = offset + len(chunk)
+        if len(chunk) < size:
+            self._content = b""  # The pass is over: there is no more behind it.
         return chunk
+
+    @property
+    def unread_bytes(self) -> int:
+        """How much is kept for who has not read to the end."""
+        return len(self._content)
+
+    def drop(self) -> None:
+        """Keep nothing: who reads on does so in what the content is then."""
+        self._content, self._next_offset = b"", -1
 
     def write(self, caller: Caller, data: bytes) -> int:
         """Hand the bytes to the file; return how many were taken."""
         return self.file.store(caller, data)
+
+
+class Unread:
+    """The files that have not been read to the end: what is kept for them has a bound.
+
+    A program may keep as many descriptors as it likes, and never read on.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._sizes: OrderedDict[OpenFile, int] = OrderedDict()
+        """What is kept for each, the one that was read last at the end."""
+        self._total_bytes = 0
+
+    def note(self, opened: OpenFile) -> None:
+        """Take note of a file that has been read; the others lose theirs if it is too much."""
+        self.forget(opened)
+        if opened.unread_bytes:
+            self._sizes[opened] = opened.unread_bytes
+            self._total_bytes += opened.unread_bytes
+        while self._total_bytes > self._most_bytes and len(self._sizes) > 1:
+            oldest = next(iter(self._sizes))
+            self.forget(oldest)
+            oldest.drop()
+
+    def forget(self, opened: OpenFile) -> None:
+        """Leave a file out: it is closed."""
+        self._total_bytes -= self._sizes.pop(opened, 0)
 
 
 def rights_for(flags: int) -> int:
