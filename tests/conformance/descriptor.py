@@ -16,18 +16,9 @@ from typing import Any
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.task import Caller
 from fakeproc.procfs.node import MAX_NON_LFS, Seek
+from tests.conformance.actors import OPEN_FLAGS
 from tests.conformance.world import World
 
-_FLAGS = {
-    "rdonly": os.O_RDONLY,
-    "wronly": os.O_WRONLY,
-    "rdwr": os.O_RDWR,
-    "append": os.O_APPEND,
-    "trunc": os.O_TRUNC,
-    "creat": os.O_CREAT,
-    "excl": os.O_EXCL,
-    "nonblock": os.O_NONBLOCK,
-}
 _SEEK_SET, _SEEK_CUR, _SEEK_END, _SEEK_DATA, _SEEK_HOLE = range(5)
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -43,7 +34,7 @@ class Descriptor:
     def __init__(self, world: World, path: str, path_below: str, flags: list[str]) -> None:
         bits = 0
         for flag in flags:
-            bits |= _FLAGS[flag]
+            bits |= OPEN_FLAGS[flag]
         self.fd = os.open(world.path(path), bits, 0o644)
         self.below = world.open_below(path_below)
         self.used_below = False

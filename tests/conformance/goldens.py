@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache, cached_property
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ Observation = dict[str, Any]
 class Recording:
     """What one kernel did in the scenarios of one group."""
 
-    folder: Path
     kernel: str
     group: str
     start_columns: list[str]
@@ -28,6 +27,8 @@ class Recording:
     envs: list[dict[str, Any]]
     pairs: list[tuple[Scenario, Observation]]
     """Scenarios with what was observed; those that were given up are left out."""
+    others: Callable[[], list[Recording]] = field(default=list, repr=False)
+    """Returns more recordings of the same kernel, which say what a fresh task holds."""
 
     @property
     def profile_name(self) -> str:
@@ -47,13 +48,13 @@ class Recording:
     def fresh_row(self) -> dict[str, Any]:
         """What a task holds that has just started and has mapped nothing more.
 
-        The smallest that any group of this kernel has.
+        The smallest that any recording of this kernel has.
         """
-        return min((row for r in self._siblings for row in r.rows()), key=lambda r: r["rss_kb"])
+        return min(self._all_rows, key=lambda row: row["rss_kb"])
 
     @cached_property
-    def _siblings(self) -> list[Recording]:
-        return list(recordings(self.folder, [self.kernel], []))
+    def _all_rows(self) -> list[dict[str, Any]]:
+        return [*self.rows(), *(row for other in self.others() for row in other.rows())]
 
     @cached_property
     def has_reports(self) -> bool:
@@ -80,8 +81,7 @@ class Recording:
         What the group itself shows comes before what others of the kernel show.
         """
         fresh = self.fresh_row
-        rows = [*self.rows(), *(row for sibling in self._siblings for row in sibling.rows())]
-        larger = [row for row in rows if row["pte_kb"] > fresh["pte_kb"]]
+        larger = [row for row in self._all_rows if row["pte_kb"] > fresh["pte_kb"]]
         row = min(larger, key=lambda row: row["pte_kb"], default=fresh)
         return {"pte_kb": row["pte_kb"], "pmd_kb": row["pmd_kb"] or 0}
 
@@ -118,6 +118,10 @@ def _read(folder: Path, kernel: str, group: str) -> Recording:
     by_id = {scenario["id"]: scenario for scenario in scenarios}
     data = json.loads((folder / kernel / f"{group}.json").read_text())
     pairs = [(by_id[o["id"]], o) for o in data["observed"] if o["complete"]]
-    return Recording(
-        folder, kernel, group, data["start_columns"], data.get("table", []), data["envs"], pairs
-    )
+    others = partial(_of_kernel, folder, kernel)
+    columns, table = data["start_columns"], data.get("table", [])
+    return Recording(kernel, group, columns, table, data["envs"], pairs, others)
+
+
+def _of_kernel(folder: Path, kernel: str) -> list[Recording]:
+    return list(recordings(folder, [kernel], []))

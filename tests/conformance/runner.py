@@ -111,6 +111,11 @@ class Tally:
         return self.ran - self.agreed
 
 
+def speaks_of_oom(line: str) -> bool:
+    """Say whether a line of the kernel's log is about the OOM killer or its files."""
+    return bool(_RELEVANT.search(line)) and not _STACK.search(line)
+
+
 def run_recording(world: World, recording: Recording) -> Tally:
     """Run every scenario of a recording."""
     tally = Tally(recording.kernel, recording.group)
@@ -196,7 +201,7 @@ class _Run:
         hardware = Hardware(
             ram_pages=self._env["MemTotal_kb"] // 4,
             swap_pages=self._env.get("SwapTotal_kb", 0) // 4,
-            present_pages=self._boot.get("mem_mb", 128) * 256,
+            present_pages=self._env.get("present_pages", self._boot.get("mem_mb", 128) * 256),
         )
         comm, pid = self._recorder_name_and_pid()
         config = KernelConfig(self.recording.profile_name)
@@ -847,7 +852,7 @@ class _Run:
 
         The one-time message counts only in scenarios that had a boot of their own.
         """
-        lines = [line for line in lines if _RELEVANT.search(line) and not _STACK.search(line)]
+        lines = [line for line in lines if speaks_of_oom(line)]
         # Which of the kernel's workers runs a sysrq is chance.
         lines = [re.sub(r"^kworker/\S+", "kworker", line) for line in lines]
         if not self.recording.has_reports:
