@@ -697,6 +697,8 @@ class Recorder:
         self._thaw()
         if self._init is None:  # else the machine is switched off
             self._end_all()
+            for pid in (1, 2):  # whoever they make later would inherit it
+                _write(f"/proc/{pid}/oom_score_adj", "0")
             for folder in self._memcgs:
                 os.rmdir(folder)
         for kept in (self._actors, self._threads, self._kept, self._sysctls):
