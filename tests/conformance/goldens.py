@@ -112,10 +112,16 @@ def known(folder: Path) -> tuple[list[str], list[str]]:
     return list(index), list(groups)
 
 
+def scenarios(folder: Path, group: str) -> list[Scenario]:
+    """Read the scenarios of a group, which are the same for all kernels."""
+    held: list[Scenario]
+    held = json.loads((folder / "scenarios" / f"{group}.json").read_text())["scenarios"]
+    return held
+
+
 @cache
 def _read(folder: Path, kernel: str, group: str) -> Recording:
-    scenarios = json.loads((folder / "scenarios" / f"{group}.json").read_text())["scenarios"]
-    by_id = {scenario["id"]: scenario for scenario in scenarios}
+    by_id = {scenario["id"]: scenario for scenario in scenarios(folder, group)}
     data = json.loads((folder / kernel / f"{group}.json").read_text())
     pairs = [(by_id[o["id"]], o) for o in data["observed"] if o["complete"]]
     others = partial(_of_kernel, folder, kernel)

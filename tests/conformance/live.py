@@ -45,6 +45,7 @@ _FRESH: list[Scenario] = [
 """Played first in each boot: tasks that hold nothing of their own."""
 
 _SUPPRESSED = re.compile(r" callbacks suppressed$")  # counts what earlier scenarios did
+_MEMCG = re.compile(r"(memory|memory\+swap|kmem): usage |Memory cgroup stats for ")
 _TIME = re.compile(r"^\[ *\d+\.\d+\] ")
 _HEADER = re.compile(r"^\[ *pid *\] +(.*)")
 _ROW = re.compile(r"^\[ *(\d+)\] +(.*)")
@@ -303,7 +304,7 @@ def _observation(scenario: Scenario, played: _Played, env: int) -> Observation:
 
 def _kept(line: str) -> bool:
     """Say whether a recording keeps a line of the log."""
-    return speaks_of_oom(line) and not _SUPPRESSED.search(line)
+    return (speaks_of_oom(line) or bool(_MEMCG.match(line))) and not _SUPPRESSED.search(line)
 
 
 def _read_report(step: dict[str, Any], names: dict[int, str]) -> None:

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from fakeproc.kernel import capability
+from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Build, Hardware, Machine
 from fakeproc.kernel.profile import KernelConfig
 from fakeproc.kernel.ratelimit import RateLimit
@@ -176,6 +178,8 @@ class _Run:
                 expected = _without_cut_report(expected)
                 actual = getattr(self, f"_step_{step['op']}")(step, expected)
                 self._compare_step(step, expected, actual)
+        except OSError as refusal:  # of what has to be so for the next step
+            self._differ("going on", None, str(refusal))
         finally:
             for descriptor in self._kept.values():
                 descriptor.close()
@@ -266,6 +270,11 @@ class _Run:
         for name, row in self.observed["start"].items():
             if row is not None and len(row) > 1:
                 self._hold(name, self._named(row))
+        for task in self.scenario["tasks"]:
+            if task.get("mlock"):
+                row = self._named(self.observed["start"][task["name"]])
+                locked = f"mlocked={row['anon_kb']}k {self._sizes(row)}"
+                self._control(f"set {self._pids[task['name']]} {locked}")
 
     def _create(self, task: dict[str, Any]) -> None:
         name, kind = task["name"], task.get("create", "fork")
@@ -639,6 +648,7 @@ class _Run:
             if others_kb and machine.init.mm is not None:
                 row = self._row_of(machine.init.mm.sizes)
                 row["swap_kb"] += others_kb
+                row["vm_kb"] += max(others_kb, 0)
                 self._control(f"set 1 {self._sizes(row)}")
 
     def _first_table(self, expected: dict[str, Any]) -> list[dict[str, Any]]:
@@ -749,12 +759,11 @@ class _Run:
         return parts
 
     def _allocating(self, comm: str) -> int:
-        """Return a living thread of that name; the hog is one."""
-        return next(
-            thread.tid
-            for thread in self.world.machine.threads()
-            if thread.comm == comm and thread.alive
-        )
+        """Return a living thread of that name; the hog is one.  Raises ESRCH."""
+        for thread in self.world.machine.threads():
+            if thread.comm == comm and thread.alive:
+                return thread.tid
+        raise Refused(errno.ESRCH, f"nobody alive is called {comm}")
 
     def _trigger(self, options: str) -> None:
         self._act("recorder")

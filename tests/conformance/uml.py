@@ -90,10 +90,12 @@ class Guest:
         arguments: Sequence[str],
     ) -> None:
         self._console = folder / "console"
+        code = folder / "code"  # a name without blanks: this is a kernel's command line
+        code.symlink_to(_REPOSITORY)
         command = [
             os.fspath(uml), f"mem={boot.mem_mb}M", f"log_buf_len={boot.log_kb}K",
             "rootfstype=hostfs", "rootflags=/", "ro", f"uml_dir={folder}", "con=null",
-            "con0=null,fd:1", "ignore_loglevel", "printk.devkmsg=on", f"PYTHONPATH={_REPOSITORY}",
+            "con0=null,fd:1", "ignore_loglevel", "printk.devkmsg=on", f"PYTHONPATH={code}",
             f"init={Path(sys.executable).resolve()}",
         ]  # fmt: skip
         if boot.swap_mb:

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""The same scenarios in a live kernel and on a mount: nothing may differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.live import LiveKernel
+from tests.conformance.live_scenarios import SCENARIOS
+from tests.conformance.runner import run_recording
+from tests.conformance.uml import Missing, find_uml
+from tests.conformance.world import World
+from tests.sandbox.conftest import require
+
+
+@pytest.fixture
+def live() -> Iterator[LiveKernel]:
+    """Return a live kernel; skip where there is none."""
+    try:
+        with LiveKernel() as kernel:
+            assert kernel.kernel
+            yield kernel
+    except Missing as missing:
+        require(str(missing))
+
+
+def test_the_mount_does_what_the_live_kernel_does(live: LiveKernel, tmp_path: Path) -> None:
+    recording = live.record(SCENARIOS, "live")
+    assert live.given_up == {}
+    with World(tmp_path) as world:
+        tally = run_recording(world, recording)
+        another = run_recording(world, replace(recording, kernel="4.9"))
+        assert world.procfs.stats.internal_errors == 0
+    assert "\n".join(map(str, tally.differences)) == ""
+    assert tally.ran == tally.agreed == len(SCENARIOS)
+
+    # The control: 4.9 chooses the first of equals and prints other reports.
+    differing = {difference.scenario for difference in another.differences}
+    assert {"oom_tie/clamped/3", "oom_select/largest/3"} <= differing
+    assert 0 < another.agreed < another.ran
+
+
+def test_what_cannot_be_played_is_given_up_alone(live: LiveKernel) -> None:
+    """The kernel panics in the first: it is booted again for the others."""
+    crash = {"op": "write", "target": "A", "file": "../sysrq-trigger", "data": "c"}
+    scenarios = [
+        {"id": "crash", "tasks": [{"name": "A"}], "steps": [crash]},
+        {"id": "unknown", "tasks": [{"name": "A"}], "steps": [{"op": "dance"}]},
+        {"id": "fine", "tasks": [{"name": "A"}], "steps": [{"op": "snapshot"}]},
+    ]
+    recording = live.record(scenarios, "some")
+    assert live.given_up == {
+        "crash": "Kernel panic - not syncing: sysrq triggered crash",
+        "unknown": "Unable: unknown op dance",
+    }
+    assert [scenario["id"] for scenario, _ in recording.pairs] == ["fine"]
+
+
+def test_what_is_no_kernel_is_missing() -> None:
+    with LiveKernel(Path("/bin/true")) as live, pytest.raises(Missing, match="does not come up"):
+        live.record(SCENARIOS[:1], "live")
+
+
+@pytest.mark.parametrize("path", ["/nowhere/linux", "/etc/passwd", "/bin"])
+def test_a_binary_that_cannot_be_run_is_missing(path: str) -> None:
+    with pytest.raises(Missing, match=rf"^{path}: no User-Mode Linux binary"):
+        find_uml(Path(path))
