@@ -30,7 +30,7 @@ from tests.conformance.uml import Boot, Guest, Missing, compile_helpers, find_um
 
 _MODULE = "tests.conformance.recorder"
 _AT_ONCE = 3
-_SILENCE_LIMIT_S = 60.0
+_SILENCE_LIMIT_S = 120.0
 _OOMS_A_BOOT = 20
 _PAGES_BYTES = 64 << 20
 

@@ -96,8 +96,7 @@ _NO_AFTER = {
 # The kernel prints ten reports in five seconds; when its seconds begin is known only roughly.
 _REPORTS, _REPORTS_S = 9, 5.2
 _HOG_S = 20.0
-_SETTLE_S = 3.0
-_CALM = 3
+_SETTLE_TICKS, _CALM = 300, 3
 _TICK_S = 0.01
 
 
@@ -546,6 +545,7 @@ class Recorder:
 
     def _step_sleep(self, step: dict[str, Any]) -> dict[str, Any]:
         time.sleep(step["s"])
+        time.sleep(_TICK_S)  # who waits for the same moment comes first
         return {}
 
     def _step_freeze(self, step: dict[str, Any]) -> dict[str, Any]:
@@ -625,10 +625,11 @@ class Recorder:
 
     def _settle(self, exiting: int = 0) -> dict[str, str]:
         """Wait until nobody is on the way anywhere; return the states."""
-        end = time.monotonic() + _SETTLE_S
         seen: dict[str, str] = {}
         calm = 0
-        while calm < _CALM and time.monotonic() < end:
+        for _ in range(_SETTLE_TICKS):
+            if calm == _CALM:
+                break
             time.sleep(_TICK_S)
             now = {name: self._state(name) for name in self._processes()}
             moving = "R" in "".join(now.values()) or (exiting and _thread_lives(exiting))

@@ -178,8 +178,8 @@ class _Run:
                 expected = _without_cut_report(expected)
                 actual = getattr(self, f"_step_{step['op']}")(step, expected)
                 self._compare_step(step, expected, actual)
-        except OSError as refusal:  # of what has to be so for the next step
-            self._differ("going on", None, str(refusal))
+        except OSError as error:  # what the kernel could still do, the simulation could not
+            self._differ("no errors", "", str(error))
         finally:
             for descriptor in self._kept.values():
                 descriptor.close()
