@@ -7,7 +7,7 @@ A scenario is valid when each step finds the tasks that it needs.  `generate` ma
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -205,9 +205,9 @@ class Cast:
         self._one_of(self.killable(), step["target"])
 
     def _freeze(self, step: dict[str, Any]) -> None:
-        for name in step["targets"]:
-            self._one_of(self.killable(), name)
-            for thread in self._threads(name):
+        killable = self.killable()
+        for leader in [self._one_of(killable, name) for name in step["targets"]]:
+            for thread in self._threads(leader.name):
                 thread.busy = True
 
     def _thaw(self, step: dict[str, Any]) -> None:
@@ -246,14 +246,17 @@ class Cast:
             maker.waits_for = None
 
 
-def is_valid(scenario: Scenario) -> bool:
-    """Say whether each task and step finds whom it needs."""
+def valid_part(scenario: Scenario) -> Scenario:
+    """Return the scenario without the tasks and steps that do not find whom they need."""
     cast = Cast()
+    tasks = [task for task in scenario["tasks"] if _happens(cast.create, task)]
+    steps = [step for step in scenario["steps"] if _happens(cast.do, step)]
+    return {**scenario, "tasks": tasks, "steps": steps}
+
+
+def _happens(change: Callable[[dict[str, Any]], None], what: dict[str, Any]) -> bool:
     try:
-        for task in scenario["tasks"]:
-            cast.create(task)
-        for step in scenario["steps"]:
-            cast.do(step)
+        change(what)
     except Invalid:
         return False
     return True
