@@ -7,6 +7,7 @@ import ctypes
 import errno
 import os
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -111,3 +112,18 @@ def fill(path: Path) -> None:
     with path.open("wb", buffering=0) as file, refused(errno.ENOSPC):
         while True:
             file.write(bytes(1024))
+
+
+@contextmanager
+def waiting_process(uid: int = 0) -> Iterator[str]:
+    """Return the pid of a process of this user that does nothing, for the length of the block."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(["cat"], stdin=pipe, stdout=pipe, user=uid, group=uid) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        # It has execed when it answers: before that its files are those of Python.
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        yield str(process.pid)
+        process.stdin.close()

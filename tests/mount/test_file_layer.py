@@ -6,33 +6,17 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from tests.conftest import Mounted
-from tests.mount import NOBODY, call_as, opened, put, refused, require_root
+from tests.mount import NOBODY, call_as, opened, put, refused, require_root, waiting_process
 from tests.mount.battery import BATTERY, Place, run_on
 
 EXPECTED = {name: expected for name, (_, expected) in BATTERY.items()}
-
-
-@contextmanager
-def waiting_process() -> Iterator[str]:
-    """Return the pid of a process that does nothing, for the length of the block."""
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        # It has execed when it answers: before that its files are those of Python.
-        process.stdin.write(b"\n")
-        process.stdin.flush()
-        process.stdout.readline()
-        yield str(process.pid)
-        process.stdin.close()
 
 
 def test_the_battery_on_the_host() -> None:
