@@ -71,6 +71,15 @@ def full_set(version: tuple[int, int]) -> int:
     return (1 << count) - 1
 
 
+def after_exec(uid: int, full: int) -> int:
+    """Return what a task of this user holds once it has execed: root all, others nothing.
+
+    That is for files without capabilities of their own, and without inheritable, ambient or
+    bounded ones (capabilities(7)), none of which are modelled.  Seen on 6.1.
+    """
+    return 0 if uid else full
+
+
 def parse(text: str, full: int) -> int:
     """Read a set of capabilities as a person writes it; EINVAL for anything else."""
     if text in ("all", "none"):

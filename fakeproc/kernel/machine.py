@@ -710,7 +710,7 @@ class Machine:
     ) -> None:
         """Start a new program: other threads die, a new mm, vfork is over.
 
-        oom_score_adj and its minimum stay as they are.
+        oom_score_adj and its minimum stay as they are, capabilities do not.
         """
         process = self._able(thread).process
         if process.is_kthread:
@@ -718,7 +718,10 @@ class Machine:
         sizes = sizes or default_sizes()
         self._require_memory(sizes)
         self._kill_other_threads(thread)
-        self._exec(process.leader, name, sizes, cmdline)
+        leader = process.leader
+        self._exec(leader, name, sizes, cmdline)
+        held = capability.after_exec(leader.credentials.uid, self.full_capabilities)
+        leader.credentials = replace(leader.credentials, capabilities=held)
 
     def resize(self, mm: Mm, sizes: MemorySizes) -> None:
         """Give an address space other sizes; ENOMEM when the growth does not fit."""

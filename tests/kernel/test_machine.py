@@ -275,6 +275,18 @@ def test_exec_makes_the_process_dumpable_and_single(machine: Machine) -> None:
     assert (mm.dumpable, mm.hidden, mm.multiprocess, mm.users) == (True, False, False, 1)
 
 
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_exec_gives_root_all_capabilities_and_takes_those_of_others(
+    machine: Machine, uid: int
+) -> None:
+    process = machine.spawn("web")
+    held = Credentials(uid, 5, CAP_KILL)
+    machine.set_credentials(process.threads, held)
+    machine.exec(process.leader, "worker")
+    after = Credentials(uid, 5, 0 if uid else machine.full_capabilities)
+    assert process.leader.credentials == after != held
+
+
 def test_exec_ends_all_other_threads(machine: Machine) -> None:
     process = machine.spawn("web")
     others = [machine.clone_thread(process.leader) for _ in range(3)]
