@@ -39,7 +39,10 @@ class Role:
     """Its directory in /proc is there, for sure."""
     busy: bool = False
     """It is frozen, stopped on its way out, or killed without looking at what came of it."""
+    safe: bool = False
+    """The OOM killer passes it over, and nobody has touched that."""
     traced: bool = False
+    traces: bool = False
     waits_for: str | None = None
     """A vforked child that has neither exited nor execed."""
 
@@ -113,6 +116,7 @@ class Cast:
             idle_threads=task.get("threads", 1) - 1,
             plain=made_by is None or made_by.plain,
             ignores_signals=task.get("signals") == "ignore",
+            safe=task.get("oom_score_adj") == -1000,
         )
         if "uid" in task or "caps" in task:
             role.plain = False
@@ -137,9 +141,17 @@ class Cast:
             _need(by != "root")
         else:
             _need(target.startswith("pid:") or target in OTHERS or target in self.there())
+        if step["op"] not in ("read", "stat"):
+            self._may_write(by if target == "self" else target)
         if step["op"] == "open":
             _need(step["fd"] not in self.kept and {by} >= {who for who, _ in self.kept.values()})
             self.kept[step["fd"]] = by, target
+
+    def _may_write(self, target: str) -> None:
+        """Keep tracers safe: what they hold goes on when they die."""
+        if role := self.roles.get(target):
+            _need(not role.traces)
+            role.safe = False
 
     def _fd(self, step: dict[str, Any]) -> None:
         by, target = self.kept.get(step["fd"], ("", ""))
@@ -193,8 +205,8 @@ class Cast:
     def _seize(self, step: dict[str, Any]) -> None:
         by = self._one_of(self.able(), step["by"])
         target = self._one_of(self.killable(), step["target"])
-        _need(by.plain and by is not target and not target.traced)
-        target.traced = True
+        _need(by.plain and by.safe and by is not target and not target.traced)
+        target.traced = by.traces = True
 
     def _cont(self, step: dict[str, Any]) -> None:
         self._one_of(self.able(), step["by"])

@@ -67,7 +67,8 @@ class Descriptor:
         return count
 
     def _writebad(self, caller: Caller, size: int) -> int:
-        if not size:
+        # FUSE looks at the pointer first, a file without a handler of writes never does.
+        if not size or not self.below.file.attributes().mode & 0o222:
             return self._write_below(caller, b"")
         count = int(_libc.write(self.fd, ctypes.c_void_p(1), ctypes.c_size_t(size)))
         if count < 0:

@@ -63,6 +63,7 @@ class _Scene:
         self.tasks: list[dict[str, Any]] = []
         self.steps: list[dict[str, Any]] = []
         self.boot: dict[str, Any] = {}
+        self.left_alone: list[str] = []
 
     def task(self, task: dict[str, Any]) -> None:
         self.cast.create(task)
@@ -144,10 +145,11 @@ class _Scene:
 
     def whom(self) -> dict[str, Any]:
         """Return by whom a file of which task is used, and on which path."""
-        by = self.pick(self.cast.able()) if self.maybe(0.5) else None
+        able = [name for name in self.cast.able() if name not in self.left_alone]
+        by = self.pick(able) if self.maybe(0.5) else None
         if by is not None and self.maybe(0.05):
             return {"target": "self", "by": by}
-        there = self.cast.there()
+        there = [name for name in self.cast.there() if name not in self.left_alone]
         target = self.pick((*there, *there, *there, *OTHERS)) if self.maybe(0.2) else None
         target = target or self.pick(there) or "init"
         fields: dict[str, Any] = {"target": target, "by": by or "root"}
@@ -285,6 +287,7 @@ def _dying(scene: _Scene) -> None:
     """OOMs while tasks are frozen, or held on their way out with their memory."""
     scene.family(6, sized=True)
     scene.task({"name": "R", "oom_score_adj": -1000})
+    scene.left_alone.append("R")
     scene.several(0, 2, scene.write)
     _hold(scene)
     if scene.cast.there():

@@ -6,7 +6,11 @@ from __future__ import annotations
 import errno
 import os
 import re
+import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 from fakeproc.kernel import capability
@@ -112,6 +116,22 @@ class Tally:
         """Scenarios with a difference."""
         return self.ran - self.agreed
 
+    def add(self, other: Tally) -> None:
+        """Count what another part of the group has shown."""
+        self.ran += other.ran
+        self.agreed += other.agreed
+        self.below_the_mount += other.below_the_mount
+        for operation, count in other.unsupported.items():
+            self.unsupported[operation] = self.unsupported.get(operation, 0) + count
+        self.differences += other.differences
+
+
+def play(recordings: Iterable[Recording]) -> tuple[list[Tally], int]:
+    """Run recordings on a mount of their own; return also how many bugs showed."""
+    with tempfile.TemporaryDirectory() as mountpoint, World(Path(mountpoint)) as world:
+        tallies = [run_recording(world, recording) for recording in recordings]
+        return tallies, world.procfs.stats.internal_errors
+
 
 def speaks_of_oom(line: str) -> bool:
     """Say whether a line of the kernel's log is about the OOM killer or its files."""
@@ -187,7 +207,8 @@ class _Run:
     def _differ(self, what: str, recorded: Any, simulated: Any) -> None:
         if recorded != simulated:
             if isinstance(recorded, list) and isinstance(simulated, list):
-                same = len(os.path.commonprefix([recorded, simulated]))
+                pairs = zip(recorded, simulated, strict=False)
+                same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
                 recorded, simulated = recorded[same:], simulated[same:]
             self.differences.append(
                 Difference(
@@ -333,7 +354,10 @@ class _Run:
         return []
 
     def _exec(self, name: str) -> None:
-        self._control(f"exec {self._pids[name]} {self._sizes(self._fresh)}")
+        pid = self._pids[name]
+        self._control(f"exec {pid} {self._sizes(self._fresh)}")
+        if self.world.machine.thread(pid).credentials.uid == 0:  # up to what the recorder had
+            self._control(f"set {pid} caps=0x{self._env['root_caps']}")
 
     def _hold(self, name: str, row: dict[str, Any]) -> None:
         """Let a task hold what the kernel said it held."""
