@@ -120,6 +120,8 @@ class Cast:
         )
         if "uid" in task or "caps" in task:
             role.plain = False
+        if made_by is not None and kind == "vm_sighand" and role.ignores_signals:
+            made_by.ignores_signals = True  # its handlers are the same
         if made_by is not None and kind.startswith("vfork"):
             made_by.waits_for = name
         self.roles[name] = role

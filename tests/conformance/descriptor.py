@@ -112,16 +112,19 @@ class Descriptor:
         return os.pread(self.fd, size, offset)
 
     def _lseek(self, caller: Caller, offset: int, whence: int) -> int:
-        # The kernel asks no FUSE server about SEEK_SET.
-        if (self._moved and whence == _SEEK_CUR) or (whence == _SEEK_SET and offset > MAX_NON_LFS):
+        # The kernel asks no FUSE server whether it is too far.
+        if (self._moved and whence == _SEEK_CUR) or offset > MAX_NON_LFS:
             self.used_below = True
             self._position = self._seek_below(offset, whence)
+            self._moved = True
         else:
             self._position = os.lseek(self.fd, offset, whence)
             self._moved = False
         return self._position
 
     def _seek_below(self, offset: int, whence: int) -> int:
+        if whence == _SEEK_END and self.below.file.seek is Seek.SEQ:
+            raise Refused(errno.EINVAL)
         target = offset + (self._position if whence == _SEEK_CUR else 0)
         if target < 0 or (target > MAX_NON_LFS and self.below.file.seek is Seek.GENERIC):
             raise Refused(errno.EINVAL)

@@ -205,14 +205,15 @@ class _Scene:
 
     def keep(self) -> None:
         """Open a file to use it later, whatever becomes of its task meanwhile."""
-        file = self.chance.choice(_FILES)
         if not self.cast.kept:
+            file = self.chance.choice(_FILES)
             flags = self.chance.choice((["rdwr"], ["rdonly"], ["wronly"]))
             by = "root" if self.maybe(0.7) else self.pick(self.cast.able()) or "root"
             if (target := self.pick(self.cast.there())) is not None:
                 self.step("open", fd="x", by=by, target=target, file=file, flags=flags)
             return
         by, target = self.cast.kept["x"]
+        [file] = [step["file"] for step in self.steps if step["op"] == "open"]
         operation = self.operation(file)
         if operation[0] == "fstat" and target not in self.cast.there():
             operation = ["pread", 20, 0]

@@ -7,7 +7,7 @@ import errno
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -275,7 +275,8 @@ class _Run:
             if "memcg" in task:
                 self._control(f"join {self._pids[task['name']]} /rec_{task['memcg']}")
             if task.get("signals") == "ignore":
-                self._control(f"set {self._pids[task['name']]} ignore_sigchld=yes")
+                for name in self._with_handlers_of(task):
+                    self._control(f"set {self._pids[name]} ignore_sigchld=yes")
             failures += self._write_oom_files(task)
             failures += self._set_credentials(task)
             if task.get("exec"):
@@ -317,6 +318,14 @@ class _Run:
         self._tgids.setdefault(name, pid)
         for number in range(1, task.get("threads", 1)):
             self._control(f"thread {pid} tid={pid + number}")
+
+    def _with_handlers_of(self, task: dict[str, Any]) -> Iterator[str]:
+        """Return a task and those that it was cloned from with CLONE_SIGHAND."""
+        made = {other["name"]: other for other in self.scenario["tasks"]}
+        yield task["name"]
+        while task.get("create") == "vm_sighand":
+            task = made[task["parent"]]
+            yield task["name"]
 
     def _write_oom_files(self, task: dict[str, Any]) -> list[list[Any]]:
         """Write the values of the set-up as root; return what failed, as it is recorded."""
