@@ -14,18 +14,16 @@ from functools import partial
 from pathlib import Path
 
 from tests.conformance import generate
-from tests.conformance.explore import Compared, compare, smallest, total
+from tests.conformance.explore import Compared, compare, smallest
 from tests.conformance.goldens import Scenario, known, recordings
 from tests.conformance.live import LiveKernel
 from tests.conformance.live_scenarios import SCENARIOS
 from tests.conformance.runner import Difference, Tally, play
 from tests.conformance.save import save
-from tests.conformance.uml import Missing, find_uml
+from tests.conformance.uml import Missing
 
 _SHOWN_DIFFERENCES = 10
 _MADE_SMALL = 3
-_PIECE = 40
-"""Scenarios that a live kernel is given at once."""
 _COLUMNS = ("kernel", "group", "ran", "agreed", "differed", "below the mount")
 _REPOSITORY = Path(__file__).parents[2]
 
@@ -36,7 +34,6 @@ def main() -> int:
     if not arguments.live and arguments.random is None:
         return _against_recordings(arguments)
     try:
-        find_uml(arguments.uml)
         return _against_a_live_kernel(arguments)
     except Missing as missing:
         print(missing, file=sys.stderr)
@@ -75,45 +72,40 @@ def _run_kernel(folder: Path, groups: list[str], kernel: str) -> tuple[list[Tall
 
 def _against_a_live_kernel(arguments: argparse.Namespace) -> int:
     result = 0
-    if arguments.live:
-        result |= _try(arguments, "live", SCENARIOS)
-    if arguments.random is not None:
-        print(f"seed {arguments.seed}", flush=True)
-        made = [generate.scenario(arguments.seed, n) for n in range(arguments.random)]
-        result |= _try(arguments, "random", made)
+    with LiveKernel(arguments.uml) as live:
+        if arguments.live:
+            result |= _try(arguments, live, "live", SCENARIOS)
+        if arguments.random is not None:
+            print(f"seed {arguments.seed}", flush=True)
+            made = [generate.scenario(arguments.seed, n) for n in range(arguments.random)]
+            result |= _try(arguments, live, "random", made)
     return result
 
 
-def _try(arguments: argparse.Namespace, group: str, scenarios: Sequence[Scenario]) -> int:
+def _try(
+    arguments: argparse.Namespace, live: LiveKernel, group: str, scenarios: Sequence[Scenario]
+) -> int:
     """Play scenarios in both places, print what differs, make that small, and save it."""
-    pieces = [scenarios[at : at + _PIECE] for at in range(0, len(scenarios), _PIECE)]
-    done: list[Compared] = []
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for part in pool.map(partial(_compare, arguments.uml, group), pieces):
-            done.append(part)
-            _show_progress(group, done, len(scenarios))
-    compared = total(done)
+    parts = compare(live, scenarios, group)
+    compared = next(parts)
+    _show_progress(compared, len(scenarios))
+    for part in parts:
+        compared.add(part)
+        _show_progress(compared, len(scenarios))
     print(_row(*_COLUMNS))
     print(_report(compared.tally))
     for name, reason in compared.given_up.items():
         print(f"{name}: not recorded: {reason}")
     result = _conclude(compared.tally.differences, compared.internal_errors)
-    if compared.differing:
-        with LiveKernel(arguments.uml) as live:
-            for scenario in compared.differing[:_MADE_SMALL]:
-                _make_small(live, scenario, arguments.save)
-    return result or bool(compared.given_up)
+    for scenario in compared.differing[:_MADE_SMALL]:
+        _make_small(live, scenario, arguments.save)
+    return 1 if compared.given_up else result
 
 
-def _compare(uml: Path | None, group: str, scenarios: Sequence[Scenario]) -> Compared:
-    with LiveKernel(uml) as live:
-        return compare(live, scenarios, group)
-
-
-def _show_progress(group: str, done: list[Compared], count: int) -> None:
-    ran = sum(part.tally.ran for part in done)
-    differed = sum(part.tally.differed for part in done)
-    print(f"{group}: {ran} of {count} ran, {differed} differed", file=sys.stderr, flush=True)
+def _show_progress(compared: Compared, count: int) -> None:
+    tally = compared.tally
+    ran = f"{tally.group}: {tally.ran} of {count} ran, {tally.differed} differed"
+    print(ran, file=sys.stderr, flush=True)
 
 
 def _make_small(live: LiveKernel, scenario: Scenario, folder: Path) -> None:
@@ -125,9 +117,8 @@ def _make_small(live: LiveKernel, scenario: Scenario, folder: Path) -> None:
         print(f"\n{scenario['id']} did not differ when it was played again.")
         return
     print(f"\n{scenario['id']}, as small as it still differs:\n{json.dumps(small)}")
-    print("\n".join(map(str, tally.differences[:_SHOWN_DIFFERENCES])))
-    is_new = save(recording, folder)
-    print(f"saved in {folder}" if is_new else f"already in {folder}")
+    _conclude(tally.differences, 0)
+    print(f"{'saved in' if save(recording, folder) else 'already in'} {folder}")
 
 
 # -- The command line ------------------------------------------------------------------

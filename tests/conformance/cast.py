@@ -56,6 +56,8 @@ class Cast:
     """The tasks of a scenario, after some of its steps."""
 
     roles: dict[str, Role] = field(default_factory=dict)
+    unsettled: bool = False
+    """A task has been killed, and nobody has waited for what comes of it."""
     uncertain: bool = False
     """The OOM killer has been: nobody but root is sure to be able to do anything."""
     kept: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -129,12 +131,15 @@ class Cast:
     def do(self, step: dict[str, Any]) -> None:
         """Let a step happen.  Raises Invalid where it cannot."""
         operation = step["op"]
+        _need(not self.unsettled or operation in ("kill", "sleep"))
         if operation in _FILE_STEPS:
             self._use_file(step)
         elif operation not in _WHEN_UNCERTAIN or operation == "thaw":
             getattr(self, f"_{operation}")(step)
         elif operation == "sysrq_f":
             self.uncertain = True
+        elif operation == "sleep":
+            self.unsettled = False
 
     def _use_file(self, step: dict[str, Any]) -> None:
         target, by = step["target"], step.get("by", "root")
@@ -193,12 +198,12 @@ class Cast:
 
     def _kill(self, step: dict[str, Any]) -> None:
         role = self._one_of(self.killable(), step["target"])
-        _need(not role.traced or "nowait" in step)
+        _need((role.traced or role.busy) == step.get("nowait", False))
         if step.get("nowait"):
+            self.unsettled = True
             for thread in self._threads(role.name):
                 thread.busy = True
             return
-        _need(not role.busy)
         self._end(role.name)
 
     def _reap(self, step: dict[str, Any]) -> None:

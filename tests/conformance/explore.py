@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,14 +12,19 @@ from tests.conformance.goldens import Recording, Scenario
 from tests.conformance.runner import Tally, play
 from tests.conformance.shrink import shrink
 
+_PIECE = 40
+"""Scenarios that a kernel is given at once."""
+
 
 class Kernel(Protocol):
     """Something that plays scenarios: a `LiveKernel`, or what stands in for one."""
 
-    given_up: dict[str, str]
+    @property
+    def given_up(self) -> dict[str, str]:
+        """Scenarios that are not in the last recording, with the reason."""
 
     def record(self, scenarios: Sequence[Scenario], group: str) -> Recording:
-        """Return what happened; `given_up` tells why a scenario is not in it."""
+        """Return what happened in those that came to their end."""
 
 
 @dataclass
@@ -31,25 +37,30 @@ class Compared:
     given_up: dict[str, str]
     """Those that did not come to their end in the kernel, with the reason."""
 
-
-def compare(kernel: Kernel, scenarios: Sequence[Scenario], group: str) -> Compared:
-    """Play scenarios in a kernel, then on a mount."""
-    recording = kernel.record(scenarios, group)
-    [tally], internal_errors = play([recording])
-    names = {difference.scenario for difference in tally.differences}
-    differing = [scenario for scenario in scenarios if scenario["id"] in names]
-    return Compared(tally, internal_errors, differing, dict(kernel.given_up))
+    def add(self, other: Compared) -> None:
+        """Count what became of another part of the group."""
+        self.tally.add(other.tally)
+        self.internal_errors += other.internal_errors
+        self.differing += other.differing
+        self.given_up |= other.given_up
 
 
-def total(parts: Iterable[Compared]) -> Compared:
-    """Add up what became of the parts of a group."""
-    first, *others = parts
-    for part in others:
-        first.tally.add(part.tally)
-        first.internal_errors += part.internal_errors
-        first.differing += part.differing
-        first.given_up |= part.given_up
-    return first
+def compare(kernel: Kernel, scenarios: Sequence[Scenario], group: str) -> Iterator[Compared]:
+    """Play scenarios in a kernel and on a mount; yield what became of one part after the other.
+
+    While the kernel is busy with one, the mount plays the one before.
+    """
+    parts = [scenarios[at : at + _PIECE] for at in range(0, len(scenarios), _PIECE)]
+
+    def record(part: Sequence[Scenario]) -> tuple[Recording, dict[str, str]]:
+        return kernel.record(part, group), dict(kernel.given_up)
+
+    with ThreadPoolExecutor(1) as recorder:
+        for recording, given_up in recorder.map(record, parts):
+            [tally], internal_errors = play([recording])
+            names = {difference.scenario for difference in tally.differences}
+            differing = [scenario for scenario, _ in recording.pairs if scenario["id"] in names]
+            yield Compared(tally, internal_errors, differing, given_up)
 
 
 def smallest(kernel: Kernel, scenario: Scenario) -> Scenario:
@@ -57,7 +68,7 @@ def smallest(kernel: Kernel, scenario: Scenario) -> Scenario:
 
     def judge(candidates: Sequence[Scenario]) -> list[bool]:
         named = [{**one, "id": str(number)} for number, one in enumerate(candidates)]
-        differing = compare(kernel, named, "smaller").differing
-        return [one in differing for one in named]
+        [compared] = compare(kernel, named, "smaller")
+        return [one in compared.differing for one in named]
 
     return {**shrink(scenario, judge), "id": scenario["id"]}

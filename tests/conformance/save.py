@@ -19,21 +19,21 @@ def save(recording: Recording, folder: Path) -> bool:
     They are kept apart from other recordings of that kernel, as tasks of a live one have other
     sizes, and together with what says how large such a task is.
     """
-    kernel = f"{recording.kernel}-live"
     for other in recording.others():
-        _add(other, folder, kernel, other.group)
-    return _add(recording, folder, kernel, GROUP)
+        _add(other, folder, recording.kernel, other.group)
+    return _add(recording, folder, recording.kernel, GROUP)
 
 
 def _add(recording: Recording, folder: Path, kernel: str, group: str) -> bool:
-    """Add to the files of a group."""
+    """Add to the files of a group; say whether anything was not there yet."""
+    kernel = f"{kernel}-live"
     scenarios_path = folder / "scenarios" / f"{group}.json"
     observed_path = folder / kernel / f"{group}.json"
     scenarios = _read(scenarios_path, {"group": group, "scenarios": []})
     observed = _read(
         observed_path,
         {
-            "kernel": recording.kernel,
+            "kernel": kernel,
             "recorded_on": f"Linux {recording.envs[0]['release']} running as User-Mode Linux",
             "group": group,
             "start_columns": recording.start_columns,

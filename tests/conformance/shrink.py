@@ -74,9 +74,11 @@ def _inherited(tasks: list[dict[str, Any]], gone: dict[str, Any]) -> list[dict[s
 
 
 def _simpler(scenario: Scenario) -> Iterator[Scenario]:
-    """Leave out or simplify one field."""
+    """Leave out or simplify one field; first all at once."""
     if "boot" in scenario:
         yield {key: value for key, value in scenario.items() if key != "boot"}
+    for key in ("tasks", "steps"):
+        yield {**scenario, key: [_bare(item) for item in scenario[key]]}
     for key in ("tasks", "steps"):
         for number, item in enumerate(scenario[key]):
             for other in _simpler_items(item):
@@ -84,9 +86,17 @@ def _simpler(scenario: Scenario) -> Iterator[Scenario]:
                 yield {**scenario, key: [*whole[:number], other, *whole[number + 1 :]]}
 
 
+def _bare(item: dict[str, Any]) -> dict[str, Any]:
+    return {field: value for field, value in item.items() if not _can_go(item, field)}
+
+
+def _can_go(item: dict[str, Any], field: str) -> bool:
+    return field in _CAN_GO and not (field == "by" and item["op"] in ("seize", "hog"))
+
+
 def _simpler_items(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for field, value in item.items():
-        if field in _CAN_GO and not (field == "by" and item["op"] in ("seize", "hog")):
+        if _can_go(item, field):
             yield {key: held for key, held in item.items() if key != field}
         for simpler in _simpler_values(field, value):
             yield {**item, field: simpler}
