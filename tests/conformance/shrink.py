@@ -14,7 +14,7 @@ from tests.conformance.goldens import Scenario
 Judge = Callable[[Sequence[Scenario]], Sequence[bool]]
 """Tells for each of many scenarios whether it still differs: many share one boot."""
 
-_BATCH = 24
+_BATCH = 40
 _CAN_GO = {
     "anon_kb", "shmem_kb", "file_kb", "threads", "signals", "oom_score_adj", "oom_adj", "uid",
     "caps", "dumpable", "by", "via", "how", "nowait",

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,18 +13,6 @@ from tests.conformance.live_scenarios import SCENARIOS
 from tests.conformance.runner import run_recording
 from tests.conformance.uml import Missing, find_uml
 from tests.conformance.world import World
-from tests.sandbox.conftest import require
-
-
-@pytest.fixture
-def live() -> Iterator[LiveKernel]:
-    """Return a live kernel; skip where there is none."""
-    try:
-        with LiveKernel() as kernel:
-            assert kernel.kernel
-            yield kernel
-    except Missing as missing:
-        require(str(missing))
 
 
 def test_the_mount_does_what_the_live_kernel_does(live: LiveKernel, tmp_path: Path) -> None:

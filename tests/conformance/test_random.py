@@ -28,14 +28,12 @@ SHARERS: Scenario = {
     "tasks": [
         {"name": "A", "anon_kb": 1024, "oom_score_adj": 100, "uid": 1000},
         {"name": "B", "parent": "A", "create": "vm", "threads": 2},
-        {"name": "C", "anon_kb": 512, "threads": 3},
         {"name": "W", "uid": 0, "caps": "-sys_resource"},
     ],
     "steps": [
         {"op": "read", "target": "A", "by": "W"},
-        {"op": "write", "target": "C", "file": "oom_adj", "data": "3", "by": "W"},
         {"op": "write", "target": "A", "file": "oom_score_adj", "data": "500\n", "by": "W"},
-        {"op": "exec", "target": "C"},
+        {"op": "exec", "target": "B"},
         {"op": "snapshot"},
     ],
 }
