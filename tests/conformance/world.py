@@ -29,7 +29,6 @@ class World:
     def __init__(self, mountpoint: Path) -> None:
         self.mountpoint = mountpoint
         self.procfs = Procfs(Machine())
-        self.procfs.manual_clock = True
         self._ready = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -56,7 +55,8 @@ class World:
 
     def _serve(self) -> None:
         try:
-            serve(self.procfs, self.mountpoint, MountOptions(), on_ready=self._ready.set)
+            options = MountOptions(manual_clock=True)
+            serve(self.procfs, self.mountpoint, options, on_ready=self._ready.set)
         except BaseException as error:
             self._failure = error
             self._ready.set()
