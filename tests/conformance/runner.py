@@ -196,6 +196,7 @@ class _Run:
                 self._log_from = self.world.machine.log.next_sequence
                 self._free.clear()
                 expected = _without_cut_report(expected)
+                self._catch_up_with_the_reaper(expected)
                 actual = getattr(self, f"_step_{step['op']}")(step, expected)
                 self._compare_step(step, expected, actual)
         except OSError as error:  # what the kernel could still do, the simulation could not
@@ -203,6 +204,12 @@ class _Run:
         finally:
             for descriptor in self._kept.values():
                 descriptor.close()
+
+    def _catch_up_with_the_reaper(self, expected: dict[str, Any]) -> None:
+        """Let the time pass that a busy machine took: by then the reaper has come."""
+        reaped = _reaped(expected)
+        if any(plan.thread.tid in reaped for plan in self.world.machine.reaper.plans):
+            self.world.machine.advance(_REAPER_DELAY_NS)
 
     def _differ(self, what: str, recorded: Any, simulated: Any) -> None:
         if recorded != simulated:
@@ -620,7 +627,7 @@ class _Run:
 
         Who of the two is first is chance; mostly it is the task.
         """
-        reaped = {int(m[1]) for line in expected.get("log", []) if (m := _REAPED.search(line))}
+        reaped = _reaped(expected)
         dead = {self._pids[name] for name in expected["died"]}
         threads = [self.world.machine.thread(tid) for tid in sorted(reaped & dead)]
         return [thread.tid for thread in threads if thread.hold is Hold.NONE]
@@ -979,6 +986,11 @@ class _Run:
             "cap_eff": f"{int(fields['CapEff'], 16):x}",
         }
         return row | dict(zip(OOM_FILES, self._shown(name), strict=True))
+
+
+def _reaped(expected: dict[str, Any]) -> set[int]:
+    """Return whose memory the reaper has taken in a step."""
+    return {int(m[1]) for line in expected.get("log", []) if (m := _REAPED.search(line))}
 
 
 def _sizes_of_victims(log: list[str]) -> dict[int, dict[str, int]]:
