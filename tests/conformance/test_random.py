@@ -26,15 +26,13 @@ SEED_VARIABLE = "FAKEPROC_SEED"
 SHARERS: Scenario = {
     "id": "sharers",
     "tasks": [
-        {"name": "A", "anon_kb": 1024, "oom_score_adj": 100, "uid": 1000},
-        {"name": "B", "parent": "A", "create": "vm", "threads": 2},
+        {"name": "A", "anon_kb": 1024},
+        {"name": "B", "parent": "A", "create": "vm"},
         {"name": "W", "uid": 0, "caps": "-sys_resource"},
     ],
     "steps": [
-        {"op": "read", "target": "A", "by": "W"},
-        {"op": "write", "target": "A", "file": "oom_score_adj", "data": "500\n", "by": "W"},
+        {"op": "write", "target": "A", "file": "oom_score_adj", "data": "500", "by": "W"},
         {"op": "exec", "target": "B"},
-        {"op": "snapshot"},
     ],
 }
 
