@@ -16,7 +16,7 @@ from typing import Any
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.task import Caller
 from fakeproc.procfs.node import MAX_NON_LFS, Seek
-from tests.conformance.actors import OPEN_FLAGS
+from tests.conformance.calls import OPEN_FLAGS
 from tests.conformance.world import World
 
 _SEEK_SET, _SEEK_CUR, _SEEK_END, _SEEK_DATA, _SEEK_HOLE = range(5)

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.conformance import recorder
+from tests.conformance import actors, recorder
 from tests.conformance.goldens import Observation, Recording, Scenario
 from tests.conformance.runner import speaks_of_oom
 from tests.conformance.uml import Boot, Guest, Missing, compile_helpers, find_uml
@@ -45,6 +45,8 @@ _FRESH: list[Scenario] = [
 """Played first in each boot: tasks that hold nothing of their own."""
 
 _SUPPRESSED = re.compile(r" callbacks suppressed$")  # counts what earlier scenarios did
+_FAILURE = re.compile(r": page allocation failure: ")
+_OOM_BEGINS = re.compile(r"invoked oom-killer|Out of memory|oom-kill:|^sysrq: |Kernel panic")
 _MEMCG = re.compile(r"(memory|memory\+swap|kmem): usage |Memory cgroup stats for ")
 _TIME = re.compile(r"^\[ *\d+\.\d+\] ")
 _HEADER = re.compile(r"^\[ *pid *\] +(.*)")
@@ -93,7 +95,7 @@ class LiveKernel:
     def __enter__(self) -> Self:
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         compile_helpers(self._folder)
-        with (self._folder / recorder.PAGES).open("wb") as file:
+        with (self._folder / actors.PAGES).open("wb") as file:
             file.truncate(_PAGES_BYTES)
         return self
 
@@ -141,7 +143,7 @@ class LiveKernel:
         """Return what became of as many scenarios as the kernel lived through, and of the next."""
         folder = self._folder / f"boot-{next(self._boots)}"
         folder.mkdir()
-        for helper in (recorder.ACTOR, recorder.PAGES):
+        for helper in (actors.ACTOR, actors.PAGES):
             os.link(self._folder / helper, folder / helper)
         job = {
             "scenarios": share.scenarios,
@@ -297,14 +299,24 @@ def _observation(scenario: Scenario, played: _Played, env: int) -> Observation:
     for step, planned in zip(steps, scenario["steps"], strict=False):
         if planned["op"] in ("sysrq_f", "hog"):
             _read_report(step, names)
-        if log := [line for line in step.pop("log", []) if _kept(line)]:
+        if log := _cut(step.pop("log", [])):
             step["log"] = log
     return result | played.start | {"steps": steps}
 
 
-def _kept(line: str) -> bool:
-    """Say whether a recording keeps a line of the log."""
-    return (speaks_of_oom(line) or bool(_MEMCG.match(line))) and not _SUPPRESSED.search(line)
+def _cut(log: list[str]) -> list[str]:
+    """Leave what a recording keeps of the log."""
+    kept = []
+    failure = False  # in a report of an allocation that nobody was killed for
+    for line in log:
+        if _FAILURE.search(line):
+            failure = True
+        elif _OOM_BEGINS.search(line):
+            failure = False
+        told = speaks_of_oom(line) or _MEMCG.match(line)
+        if told and not failure and not _SUPPRESSED.search(line):
+            kept.append(line)
+    return kept
 
 
 def _read_report(step: dict[str, Any], names: dict[int, str]) -> None:

@@ -1,58 +1,58 @@
 # SPDX-License-Identifier: MIT
 """Plays scenarios in a live kernel and says what it does; runs there as pid 1.
 
-`live` boots the kernel and makes recordings of what this prints.  Argument: the
-job, a JSON file.  Output: events, one JSON list a line, in the job's folder; whatever is known
-when the kernel panics has been written by then.
+`live` boots the kernel and makes recordings of what this prints.  Argument: the folder of the
+job.  Output: events, one JSON list a line, in a file there; whatever is known when the
+kernel panics has been written by then.
 
     ["env", {...}]              what tests/goldens/README.md calls env
     ["begin", ID]
     ["pids", {...}]             of the tasks, and of the recorder
     ["start", {...}]            the members of an observation that precede its steps
-    ["marker", N]               a kernel log line that ends with step N's marker follows
+    ["marker", N]               the line MARKER N in the kernel's log: step N comes
     ["step", {...}]             one element of steps; "log" is the whole log
     ["end", ERROR or null]
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
-import re
-import resource
 import signal
-import struct
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.conformance.actors import (
-    Actor,
+from tests.conformance.actors import Actor, Gone, Own, Slow, Unable
+from tests.conformance.calls import (
     Call,
     Caller,
-    Channel,
-    Gone,
-    Own,
-    Pointer,
-    Slow,
     close_file,
     errno_name,
     failing,
-    mount,
     open_file,
     operate,
+)  # fmt: skip
+from tests.conformance.guest import (
+    HOST,
+    Cgroups,
+    KernelLog,
+    env,
+    is_dead,
+    meminfo,
+    prepare,
+    state,
+    state_in,
+    status,
     swapon,
+    write,
 )  # fmt: skip
 
-HERE = "/mnt"
-"""A tmpfs in the live kernel; the host's files are read-only but for the job's folder."""
-
-JOB, EVENTS, ACTOR, PAGES = "job.json", "events", "actor", "pages"
-"""Files of that folder; PAGES is what file mappings map."""
+JOB, EVENTS = "job.json", "events"
+"""Files of the job's folder."""
 
 MARKER = "recorder: step"
 OOM_FILES = ("oom_adj", "oom_score_adj", "oom_score")
@@ -61,95 +61,34 @@ START_COLUMNS = [
     "shmem_kb", "pte_kb", "pmd_kb", "swap_kb", *OOM_FILES,
 ]  # fmt: skip
 BEFORE_COLUMNS = ["rss_kb", "oom_score_adj", "oom_score"]
-DEAD = ("Z", "X", "gone")
 
-_HOST = f"{HERE}/host"
-_STATUS = {
-    "vm_kb": "VmSize", "rss_kb": "VmRSS", "anon_kb": "RssAnon", "file_kb": "RssFile",
-    "shmem_kb": "RssShmem", "pte_kb": "VmPTE", "pmd_kb": "VmPMD", "swap_kb": "VmSwap",
-}  # fmt: skip
-_CAPABILITIES = {
-    "dac_override": 1,
-    "setuid": 7,
-    "ipc_lock": 14,
-    "sys_admin": 21,
-    "sys_resource": 24,
-}
-_CAPABILITY_VERSION_3 = 0x20080522
-_PR_SET_DUMPABLE, _PR_SET_KEEPCAPS = 4, 8
-_CLONE_FLAGS = {
-    "fork": 0,
-    "vm": 0x100,
-    "vm_sighand": 0x900,
-    "vfork": 0x4100,
-    "vfork_novm": 0x4000,
-    "thread": 0x50F00,
-}
-_MAP_FLAGS = {"anon": 0x22, "shmem": 0x21, "file": 0x02}
+_SIZES = ("VmSize", "VmRSS", "RssAnon", "RssFile", "RssShmem", "VmPTE", "VmPMD", "VmSwap")
 _PTRACE_CONT, _PTRACE_SEIZE, _PTRACE_O_TRACEEXIT = 7, 0x4206, 0x40
-_SIGNALS = [n for n in range(1, 65) if n not in (signal.SIGKILL, signal.SIGSTOP)]
-_NO_AFTER = {
-    "open", "read", "stat", "sweep", "snapshot", "sysrq_f", "hog", "mem", "join", "sleep", "freeze",
-    "thaw", "seize", "cont", "sysctl",
-}  # fmt: skip
+_SHOW_CHANGES = {"write", "fdseq", "open", "fd", "spawn", "exec", "exit", "kill", "reap", "creds"}
+"""Operations after which a recording says what the files show."""
 
 # The kernel prints ten reports in five seconds; when its seconds begin is known only roughly.
 _REPORTS, _REPORTS_S = 9, 5.2
-_HOG_S = 20.0
-_SETTLE_TICKS, _CALM = 300, 3
+_HOG_S, _LOOK_S, _STEP_LINES = 20.0, 0.2, 1000
+_SETTLE_TICKS, _CALM_TICKS = 300, 3
 _TICK_S = 0.01
-
-
-class Unable(Exception):
-    """A scenario cannot be played here; the text says why."""
 
 
 def main() -> None:
     """Play the scenarios of the job, then switch the machine off."""
-    _prepare(Path(sys.argv[1]))
-    job = json.loads(Path(f"{_HOST}/{JOB}").read_text())
-    recorder = Recorder(_become_init_beside() if job["init_actor"] else None)
+    prepare(Path(sys.argv[1]))
+    job = json.loads(Path(f"{HOST}/{JOB}").read_text())
+    init = Actor("init") if job["init_actor"] else None
+    if init is not None:
+        init.become_init()
+    recorder = Recorder(init)
     if job["swap"]:
         swapon("/dev/ubda")
-    recorder.emit("env", _env())
+    recorder.emit("env", env())
     for scenario in job["scenarios"]:
         recorder.record(scenario)
-    _write("/proc/sysrq-trigger", "o")
+    write("/proc/sysrq-trigger", "o")
     time.sleep(60)
-
-
-def _prepare(folder: Path) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    mount("proc", "/proc", "proc")
-    mount("tmpfs", HERE, "tmpfs")
-    mount("host", _HOST, "hostfs", os.fspath(folder))
-    _write("/proc/self/comm", "python3")
-    _write("/proc/sys/kernel/randomize_va_space", "0")  # tasks touch the same pages every time
-    _write("/proc/sys/kernel/sysrq", "1")
-
-
-def _become_init_beside() -> Actor:
-    """Go on in a child; what was pid 1 becomes an actor, which is returned."""
-    init = Actor("init", Channel(f"{HERE}/init"))
-    if os.fork():
-        os.execv(f"{_HOST}/{ACTOR}", [ACTOR, *init.channel.names])
-    init.greet()
-    init.tgid = init.tid
-    init.rename(init.name)
-    return init
-
-
-def _env() -> dict[str, Any]:
-    meminfo = _meminfo()
-    zones = Path("/proc/zoneinfo").read_text()
-    return {
-        "release": os.uname().release,
-        "page_size": resource.getpagesize(),
-        "root_caps": _status("self")["CapEff"],
-        "MemTotal_kb": meminfo["MemTotal"],
-        "SwapTotal_kb": meminfo["SwapTotal"],
-        "present_pages": sum(map(int, re.findall(r"present +(\d+)", zones))),
-    }
 
 
 class Recorder:
@@ -158,14 +97,12 @@ class Recorder:
     def __init__(self, init: Actor | None) -> None:
         self._own = Own()
         self._init = init
-        self._events = open(f"{_HOST}/{EVENTS}", "a", buffering=1)  # noqa: SIM115
-        self._kmsg = os.open("/dev/kmsg", os.O_RDWR | os.O_NONBLOCK)
-        self._channels = 0
+        self._events = open(f"{HOST}/{EVENTS}", "a", buffering=1)  # noqa: SIM115
+        self._log = KernelLog()
+        self._cgroups = Cgroups()
         self._actors: dict[str, Actor] = {}
         self._threads: set[str] = set()
         self._kept: dict[str, tuple[Caller, int]] = {}
-        self._mounted: set[str] = set()
-        self._memcgs: list[str] = []
         self._sysctls: dict[str, str] = {}
         self._last: dict[str, list[Any]] = {}
         self._reports = 0
@@ -177,13 +114,15 @@ class Recorder:
 
     def record(self, scenario: dict[str, Any]) -> None:
         """Play a scenario, then put everything back."""
-        self._wait_for_reports(scenario)
-        self._read_log()
+        ooms = [step["op"] for step in scenario["steps"] if step["op"] in ("sysrq_f", "hog")]
+        self._wait_for_reports(ooms.count("sysrq_f") + 3 * ooms.count("hog"))
+        self._log.skip()
         self.emit("begin", scenario["id"])
         error = None
         try:
             self._set_up(scenario)
-            self._survive(scenario)
+            if ooms and self._init is not None:
+                write("/proc/self/oom_score_adj", "-1000")
             for number, step in enumerate(scenario["steps"]):
                 self.emit("step", self._step(number, step))
         except (Unable, Gone, Slow, OSError, KeyError) as reason:
@@ -191,199 +130,89 @@ class Recorder:
         self.emit("end", error)
         self._clean_up()
 
-    def _wait_for_reports(self, scenario: dict[str, Any]) -> None:
-        """Wait until the kernel would not hold back a report of this scenario."""
-        ops = [step["op"] for step in scenario["steps"]]
-        wanted = ops.count("sysrq_f") + 3 * ops.count("hog")
+    def _wait_for_reports(self, wanted: int) -> None:
+        """Wait until the kernel would not hold back any of so many reports."""
         left_s = self._reports_since + _REPORTS_S - time.monotonic()
         if left_s > 0 and self._reports + wanted > _REPORTS:
             time.sleep(left_s)
-
-    def _survive(self, scenario: dict[str, Any]) -> None:
-        """See to it that the recorder is not killed where it is not init."""
-        if self._init is not None and any(s["op"] in ("sysrq_f", "hog") for s in scenario["steps"]):
-            _write("/proc/self/oom_score_adj", "-1000")
 
     def _count_reports(self, log: list[str]) -> None:
         now = time.monotonic()
         if now > self._reports_since + _REPORTS_S:
             self._reports, self._reports_since = 0, now
-        self._reports += sum("invoked oom-killer" in line for line in log)
+        self._reports += sum("Killed process" in line for line in log)
 
     # -- Set-up ----------------------------------------------------------------------
 
     def _set_up(self, scenario: dict[str, Any]) -> None:
         failures: list[list[Any]] = []
         for memcg in scenario.get("memcgs", []):
-            self._make_memcg(memcg)
+            self._cgroups.make_memcg(memcg["name"], memcg["limit_kb"])
         for task in scenario["tasks"]:
             failures += self._make(task)
         start = {name: self._row(name) for name in self._processes()}
         for name, row in start.items():
             self._last[name] = row[-3:] if len(row) > 1 else self._shown(name)
-        self.emit("pids", self._pids())
+        self._emit_pids()
         members: dict[str, Any] = {}
         if failures:
             members["setup"] = failures
-        if log := self._read_log():
+        if log := self._log.new():
             members["setup_log"] = log
         self.emit("start", members | {"start": start})
 
-    def _pids(self) -> dict[str, int]:
-        return {"recorder": os.getpid()} | {n: actor.tid for n, actor in self._actors.items()}
-
-    def _make_memcg(self, memcg: dict[str, Any]) -> None:
-        folder = f"{self._hierarchy('memory')}/rec_{memcg['name']}"
-        os.mkdir(folder)
-        self._memcgs.append(folder)
-        _write(f"{folder}/memory.limit_in_bytes", f"{memcg['limit_kb']}k")
-
-    def _hierarchy(self, controller: str) -> str:
-        folder = f"{HERE}/{controller}"
-        if controller not in self._mounted:
-            mount("none", folder, "cgroup", controller)
-            self._mounted.add(controller)
-        return folder
+    def _emit_pids(self) -> None:
+        pids = {name: actor.tid for name, actor in self._actors.items()}
+        self.emit("pids", {"recorder": os.getpid()} | pids)
 
     def _make(self, task: dict[str, Any]) -> list[list[Any]]:
         """Make a task as its fields say; return what failed."""
-        name = task["name"]
-        self._create(task)
+        actor = self._create(task)
         for kind in ("anon", "shmem", "file"):
             if kb := task.get(f"{kind}_kb"):
-                self._map(self._actors[name], kind, kb)
+                actor.map(kind, kb)
         if task.get("mlock"):
-            self._actors[name].call(Call.MLOCKALL, 1)
+            actor.lock()
         for _ in range(1, task.get("threads", 1)):
-            self._actors[name].call(Call.CLONE, _CLONE_FLAGS["thread"])
+            actor.add_thread()
         if "signals" in task:
-            self._take_no_signals(self._actors[name], task["signals"])
+            actor.take_no_signals(task["signals"])
         if "memcg" in task:
-            self._join(name, task["memcg"])
+            self._cgroups.join(actor.tgid, task["memcg"])
         failures: list[list[Any]] = []
         for file in ("oom_score_adj", "oom_adj"):
             if file in task:
-                result = self._write_file(
-                    self._own, f"{self._actors[name].tgid}/{file}", task[file]
-                )
+                result = self._write_file(self._own, f"{actor.tgid}/{file}", task[file])
                 if not isinstance(result.get("ret"), int):
-                    failures.append([name, file, result])
+                    failures.append([actor.name, file, result])
         if "uid" in task or "caps" in task:
-            failures += self._set_credentials(name, task)
+            failures += actor.set_credentials(task)
         if task.get("exec"):
-            self._exec(name)
+            actor.exec()
         return failures
 
-    def _create(self, task: dict[str, Any]) -> None:
+    def _create(self, task: dict[str, Any]) -> Actor:
         name, kind = task["name"], task.get("create", "fork")
         parent = self._parent_of(task)
-        actor = self._clone(name, parent, kind) if parent else self._start(name)
-        actor.tgid = parent.tgid if parent and kind == "thread" else actor.tid
+        actor = Actor(name)
+        if parent is None:
+            actor.start()
+        else:
+            actor.clone(parent, kind)
         if kind == "thread":
             self._threads.add(name)
+        if "comm" in task:
+            actor.rename(task["comm"])
         self._actors[name] = actor
-        actor.rename(task.get("comm", name))
+        return actor
 
     def _parent_of(self, task: dict[str, Any]) -> Actor | None:
+        """Return who makes a task, None for the recorder."""
         parent = task.get("parent")
-        if parent == "init":
-            if self._init is not None:
-                self._actors = {"init": self._init} | self._actors
+        if parent == "init" and self._init is not None:
+            self._actors = {"init": self._init} | self._actors
             return self._init
-        return None if parent is None else self._actors[parent]
-
-    def _channel(self) -> Channel:
-        self._channels += 1
-        return Channel(f"{HERE}/{self._channels:05}")
-
-    def _start(self, name: str) -> Actor:
-        channel = self._channel()
-        os.posix_spawn(f"{_HOST}/{ACTOR}", [ACTOR, *channel.names], {})
-        actor = Actor(name, channel)
-        actor.greet()
-        return actor
-
-    def _clone(self, name: str, parent: Actor, kind: str) -> Actor:
-        channel = self._channel()
-        exit_signal = 0 if kind == "thread" else signal.SIGCHLD
-        flags = _CLONE_FLAGS[kind] | exit_signal
-        payload = channel.payload()
-        second = Pointer(len(channel.names[0]) + 1)
-        parent.ask(Call.CLONE, flags, Pointer(), second, payload=payload)
-        if not kind.startswith("vfork"):
-            result, _ = parent.reply()
-            if result < 0:
-                raise Unable(f"{name}: clone: {errno_name(result)}")
-        actor = Actor(name, channel)
-        actor.greet()
-        return actor
-
-    def _map(self, actor: Actor, kind: str, kb: int) -> int | str:
-        size = kb * 1024
-        fd = open_file(actor, f"{_HOST}/{PAGES}", ["rdonly"]) if kind == "file" else -1
-        writing = kind != "file"
-        address, _ = actor.call(Call.MMAP, 0, size, 3 if writing else 1, _MAP_FLAGS[kind], fd, 0)
-        if fd >= 0:
-            close_file(actor, fd)
-        if address < 0:
-            return errno_name(address)
-        actor.call(Call.TOUCH, address, size, int(writing))
-        return "ok"
-
-    def _take_no_signals(self, actor: Actor, how: str) -> None:
-        if how == "block":
-            actor.call(Call.RT_SIGPROCMASK, 0, Pointer(), 0, 8, payload=b"\xff" * 8)
-            return
-        ignore = struct.pack("4q", int(signal.SIG_IGN), 0, 0, 0)
-        for number in _SIGNALS:
-            actor.call(Call.RT_SIGACTION, number, Pointer(), 0, 8, payload=ignore)
-
-    def _join(self, name: str, memcg: str) -> None:
-        tgid = self._actors[name].tgid
-        _write(f"{self._hierarchy('memory')}/rec_{memcg}/cgroup.procs", str(tgid))
-
-    def _set_credentials(self, name: str, fields: dict[str, Any]) -> list[list[Any]]:
-        """Change a task's user, capabilities and dumpability; return what failed."""
-        actor = self._actors[name]
-        if "uid" in fields:
-            uid = fields["uid"]
-            actor.call(Call.PRCTL, _PR_SET_KEEPCAPS, int("caps" in fields))
-            result, _ = actor.call(Call.SETRESGID, uid, uid, uid)
-            if result == 0:
-                result, _ = actor.call(Call.SETRESUID, uid, uid, uid)
-            if result < 0:
-                return [[name, "setuid", errno_name(result)]]
-        if "caps" in fields:
-            result = self._set_capabilities(actor, fields["caps"])
-            if result < 0:
-                return [[name, "capset", errno_name(result)]]
-        actor.call(Call.PRCTL, _PR_SET_DUMPABLE, int(bool(fields.get("dumpable", 1))))
-        return []
-
-    def _set_capabilities(self, actor: Actor, text: str) -> int:
-        held = _capabilities(text)
-        header = struct.pack("II", _CAPABILITY_VERSION_3, 0)
-        low, high = held & 0xFFFFFFFF, held >> 32
-        data = struct.pack("6I", low, low, 0, high, high, 0)
-        return actor.call(Call.CAPSET, Pointer(), Pointer(len(header)), payload=header + data)[0]
-
-    def _exec(self, name: str) -> None:
-        actor = self._actors[name]
-        comm = Path(f"/proc/{actor.tid}/comm").read_text().rstrip("\n")
-        names = actor.channel.names
-        strings = [f"{_HOST}/{ACTOR}", ACTOR, *names]
-        payload, offsets = b"", []
-        for string in strings:
-            offsets.append(len(payload))
-            payload += string.encode() + b"\0"
-        payload += bytes(-len(payload) % 8)
-        vector = Pointer(len(payload))
-        addresses = [actor.buffer + offset for offset in offsets[1:]]
-        payload += struct.pack(f"{len(addresses) + 1}q", *addresses, 0)
-        no_environment = Pointer(len(payload) - 8)
-        actor.ask(Call.EXECVE, Pointer(), vector, no_environment, payload=payload)
-        actor.greet()
-        actor.rename(comm)
+        return None if parent in (None, "init") else self._actors[parent]
 
     # -- Steps -----------------------------------------------------------------------
 
@@ -391,20 +220,15 @@ class Recorder:
         play = getattr(self, f"_step_{step['op']}", None)
         if play is None:
             raise Unable(f"unknown op {step['op']}")
-        if step["op"] in ("sysrq_f", "hog"):
-            self._mark(number)
+        if step["op"] in ("sysrq_f", "hog"):  # of a panic there is only the console
+            self._log.say(f"{MARKER} {number}")
+            self.emit("marker", number)
         result: dict[str, Any] = play(step)
-        if step["op"] not in _NO_AFTER and result.get("open") != "ok":
+        if step["op"] in _SHOW_CHANGES and result.get("open") != "ok":
             result["after"] = self._changed()
-        if log := self._read_log():
-            result["log"] = log
+        if log := result.pop("log", []) + self._log.new():
+            result["log"] = log[:_STEP_LINES]
         return result
-
-    def _mark(self, number: int) -> None:
-        """Say in the kernel's log which step comes: of a panic there is only the console."""
-        os.write(self._kmsg, f"{MARKER} {number}\n".encode())
-        self._read_log()
-        self.emit("marker", number)
 
     def _changed(self) -> dict[str, list[Any]]:
         """Return what the files show that differs from what they showed last."""
@@ -483,8 +307,11 @@ class Recorder:
         return content if isinstance(content, dict) else {"open": content or result["open"]}
 
     def _step_stat(self, step: dict[str, Any]) -> dict[str, Any]:
-        paths = {file: f"/proc/{self._directory(step)}/{file}" for file in OOM_FILES}
-        return {"stat": {file: _shown_stat(os.stat(path)) for file, path in paths.items()}}
+        shown = {}
+        for file in OOM_FILES:
+            path = f"{self._directory(step)}/{file}"
+            shown[file] = self._sequence(self._own, path, ["rdonly"], [["fstat"]], "ret")["ret"]
+        return {"stat": shown}
 
     def _step_sweep(self, step: dict[str, Any]) -> dict[str, Any]:
         rows = []
@@ -499,48 +326,46 @@ class Recorder:
 
     def _step_spawn(self, step: dict[str, Any]) -> dict[str, Any]:
         self._make(step["task"])
-        self.emit("pids", self._pids())
+        self._emit_pids()
         return {}
 
     def _step_exec(self, step: dict[str, Any]) -> dict[str, Any]:
-        self._exec(step["target"])
+        self._actors[step["target"]].exec()
         return {"ret": 0}
 
     def _step_mem(self, step: dict[str, Any]) -> dict[str, Any]:
-        return {"ret": self._map(self._actors[step["target"]], step["kind"], step["kb"])}
+        return {"ret": self._actors[step["target"]].map(step["kind"], step["kb"])}
 
     def _step_creds(self, step: dict[str, Any]) -> dict[str, Any]:
-        self._set_credentials(step["target"], step)
+        self._actors[step["target"]].set_credentials(step)
         return {}
 
     def _step_join(self, step: dict[str, Any]) -> dict[str, Any]:
-        self._join(step["target"], step["memcg"])
+        self._cgroups.join(self._actors[step["target"]].tgid, step["memcg"])
         return {"ret": 0}
 
     def _step_exit(self, step: dict[str, Any]) -> dict[str, Any]:
         actor = self._actors[step["target"]]
         actor.ask(Call.EXIT if step.get("how") == "thread" else Call.EXIT_GROUP, 0)
-        return {"ret": 0, "states": self._states(self._settle(actor.tid))}
+        return {"ret": 0, "states": self._settled(actor)}
 
     def _step_kill(self, step: dict[str, Any]) -> dict[str, Any]:
         os.kill(self._actors[step["target"]].tgid, step.get("sig", signal.SIGKILL))
-        if step.get("nowait"):
-            return {"ret": 0}
-        return {"ret": 0, "states": self._states(self._settle())}
+        return {"ret": 0} if step.get("nowait") else {"ret": 0, "states": self._settled()}
 
     def _step_reap(self, step: dict[str, Any]) -> dict[str, Any]:
         pid = self._actors[step["target"]].tid
-        parent = _status(str(pid))["PPid"]
-        if int(parent) == os.getpid():
+        parent = int(status(pid)["PPid"])
+        if parent == os.getpid():
             return {"ret": 0, "status": os.waitpid(pid, 0)[1]}
-        by_tgid = {str(actor.tgid): actor for actor in self._actors.values()}
-        result, _ = by_tgid[parent].call(Call.WAIT4, pid, 0, 0, 0)
+        actor = next(actor for actor in self._actors.values() if actor.tgid == parent)
+        result, _ = actor.call(Call.WAIT4, pid, 0, 0, 0)
         return {"ret": failing(min(result, 0))}
 
     def _step_sysctl(self, step: dict[str, Any]) -> dict[str, Any]:
         path = f"/proc/sys/{step['name'].replace('.', '/')}"
         self._sysctls.setdefault(path, Path(path).read_text())
-        _write(path, str(step["value"]))
+        write(path, str(step["value"]))
         return {"ret": 0}
 
     def _step_sleep(self, step: dict[str, Any]) -> dict[str, Any]:
@@ -549,59 +374,55 @@ class Recorder:
         return {}
 
     def _step_freeze(self, step: dict[str, Any]) -> dict[str, Any]:
-        folder = f"{self._hierarchy('freezer')}/rec"
-        os.makedirs(folder, exist_ok=True)
-        for name in step["targets"]:
-            _write(f"{folder}/cgroup.procs", str(self._actors[name].tgid))
-        _write(f"{folder}/freezer.state", "FROZEN")
-        return {"ret": 0, "states": self._states(self._settle())}
+        self._cgroups.freeze([self._actors[name].tgid for name in step["targets"]])
+        return {"ret": 0, "states": self._settled()}
 
     def _step_thaw(self, step: dict[str, Any]) -> dict[str, Any]:
-        self._thaw()
-        return {"ret": 0, "states": self._states(self._settle())}
-
-    def _thaw(self) -> None:
-        folder = f"{HERE}/freezer/rec"
-        if os.path.isdir(folder):
-            _write(f"{folder}/freezer.state", "THAWED")
-            for pid in Path(f"{folder}/cgroup.procs").read_text().split():
-                _write(f"{HERE}/freezer/cgroup.procs", pid)
+        self._cgroups.thaw()
+        return {"ret": 0, "states": self._settled()}
 
     def _step_seize(self, step: dict[str, Any]) -> dict[str, Any]:
-        target = self._actors[step["target"]].tid
-        result, _ = self._actors[step["by"]].call(
-            Call.PTRACE, _PTRACE_SEIZE, target, 0, _PTRACE_O_TRACEEXIT
-        )
+        by, target = self._actors[step["by"]], self._actors[step["target"]].tid
+        result, _ = by.call(Call.PTRACE, _PTRACE_SEIZE, target, 0, _PTRACE_O_TRACEEXIT)
         return {"ret": failing(result)}
 
     def _step_cont(self, step: dict[str, Any]) -> dict[str, Any]:
-        target = self._actors[step["target"]].tid
-        result, _ = self._actors[step["by"]].call(Call.PTRACE, _PTRACE_CONT, target, 0, 0)
-        return {"ret": failing(result), "states": self._states(self._settle())}
+        by, target = self._actors[step["by"]], self._actors[step["target"]].tid
+        result, _ = by.call(Call.PTRACE, _PTRACE_CONT, target, 0, 0)
+        return {"ret": failing(result), "states": self._settled()}
 
     def _step_sysrq_f(self, step: dict[str, Any]) -> dict[str, Any]:
-        before = self._before()
-        alive = self._living()
-        _write("/proc/sysrq-trigger", "f")
+        before, alive = self._before(), self._living()
+        write("/proc/sysrq-trigger", "f")
         return self._after_oom(before, alive)
 
     def _step_hog(self, step: dict[str, Any]) -> dict[str, Any]:
-        actor = self._actors[step["by"]]
-        mem = _meminfo()
-        there_kb = mem["MemAvailable"] + mem["SwapTotal"]
+        actor, memory = self._actors[step["by"]], meminfo()
+        there_kb = memory["MemAvailable"] + memory["SwapTotal"]
         limit_kb = step.get("limit_kb", there_kb + step.get("extra_kb", 8192))
         columns = ("MemTotal", "MemFree", "MemAvailable", "SwapTotal")
-        result: dict[str, Any] = {"hog": "died", "limit_kb": limit_kb}
-        result["mem"] = {f"{column}_kb": mem[column] for column in columns}
+        result: dict[str, Any] = {"limit_kb": limit_kb}
+        result["mem"] = {f"{column}_kb": memory[column] for column in columns}
         before, alive = self._before(), self._living()
         actor.ask(Call.HOG, limit_kb, step.get("step_kb", 256))
-        try:
-            result["hog"] = f"ok {actor.reply(limit_s=step.get('wait', _HOG_S))[0]}"
-        except Slow:
-            result["hog"] = "timeout"
-        except Gone:
-            pass
-        return result | self._after_oom(before, alive)
+        result["hog"], log = self._watch_hog(actor, step.get("wait", _HOG_S))
+        oom = self._after_oom(before, alive)
+        return result | oom | {"log": log + oom["log"]}
+
+    def _watch_hog(self, actor: Actor, limit_s: float) -> tuple[str, list[str]]:
+        """Wait for a hog's end; return how it ended, and the log up to then.
+
+        One that nobody can be killed for tries again and again, and soon fills the log.
+        """
+        log: list[str] = []
+        for _ in range(round(limit_s / _LOOK_S)):
+            try:
+                return f"ok {actor.reply(limit_s=_LOOK_S)[0]}", log
+            except Gone:
+                return "died", log
+            except Slow:
+                log += self._log.new()
+        return "timeout", log
 
     def _before(self) -> dict[str, list[Any]]:
         rows = {name: self._row(name) for name in self._living()}
@@ -609,10 +430,9 @@ class Recorder:
         return {name: [row[n] for n in places] for name, row in rows.items() if len(row) > 1}
 
     def _after_oom(self, before: dict[str, list[Any]], alive: list[str]) -> dict[str, Any]:
-        after = self._settle()
-        log = self._read_log()
-        died = [name for name in alive if after[name].rstrip("K") in DEAD]
+        after, log = self._settle(), self._log.new()
         self._count_reports(log)
+        died = [name for name in alive if is_dead(after[name])]
         return {"before": before, "died": died, "after": after, "log": log}
 
     # -- What there is to see ----------------------------------------------------------
@@ -621,42 +441,36 @@ class Recorder:
         return (name for name in self._actors if name not in self._threads)
 
     def _living(self) -> list[str]:
-        return [name for name in self._processes() if self._state(name).rstrip("K") not in DEAD]
+        return [n for n in self._processes() if not is_dead(state(self._actors[n].tgid))]
 
-    def _settle(self, exiting: int = 0) -> dict[str, str]:
-        """Wait until nobody is on the way anywhere; return the states."""
+    def _settle(self, exiting: Actor | None = None) -> dict[str, str]:
+        """Wait until nobody is on the way anywhere; return the states, with a K as in rows."""
         seen: dict[str, str] = {}
         calm = 0
         for _ in range(_SETTLE_TICKS):
-            if calm == _CALM:
+            if calm == _CALM_TICKS:
                 break
             time.sleep(_TICK_S)
-            now = {name: self._state(name) for name in self._processes()}
-            moving = "R" in "".join(now.values()) or (exiting and _thread_lives(exiting))
+            now = {name: state(self._actors[name].tgid) for name in self._processes()}
+            moving = "R" in "".join(now.values()) or (exiting and not is_dead(state(exiting.tid)))
             calm = calm + 1 if now == seen and not moving else 0
             seen = now
         return seen
 
-    def _states(self, states: dict[str, str]) -> dict[str, str]:
-        return {name: state.rstrip("K") for name, state in states.items()}
-
-    def _state(self, name: str) -> str:
-        try:
-            return _state_of(_status(str(self._actors[name].tgid)))
-        except OSError:
-            return "gone"
+    def _settled(self, exiting: Actor | None = None) -> dict[str, str]:
+        """Do the same; return the states without the K."""
+        return {name: shown.rstrip("K") for name, shown in self._settle(exiting).items()}
 
     def _row(self, name: str) -> list[Any]:
         """Return what /proc says of a task, in the order of START_COLUMNS."""
         try:
-            status = _status(str(self._actors[name].tgid))
+            lines = status(self._actors[name].tgid)
         except OSError:
             return ["gone"]
-        row: list[Any] = [_state_of(status), self._name_of(int(status["PPid"]))]
-        row += [int(status["Uid"].split()[0]), int(status["Threads"])]
-        row.append(f"{int(status['CapEff'], 16):x}")
-        for field in _STATUS.values():
-            row.append(int(status[field].split()[0]) if field in status else None)
+        row: list[Any] = [state_in(lines), self._name_of(int(lines["PPid"]))]
+        row += [int(lines["Uid"].split()[0]), int(lines["Threads"])]
+        row.append(f"{int(lines['CapEff'], 16):x}")
+        row += [int(lines[size].split()[0]) if size in lines else None for size in _SIZES]
         return row + self._shown(name)
 
     def _name_of(self, pid: int) -> str | int:
@@ -672,40 +486,22 @@ class Recorder:
             shown.append(int(content["data"]) if "data" in content else content["open"])
         return shown
 
-    def _read_log(self) -> list[str]:
-        """Return what the kernel has logged since the last time."""
-        lines: list[str] = []
-        while True:
-            try:
-                record = os.read(self._kmsg, 8192)
-            except BlockingIOError:
-                return [line for line in lines if not line.startswith(MARKER)]
-            except OSError as error:
-                if error.errno != errno.EPIPE:  # overwritten: goes on with the oldest
-                    raise
-                continue
-            text = record.decode(errors="replace").split("\n", 1)[0].partition(";")[2]
-            lines.append(text)
-
     # -- Putting everything back -----------------------------------------------------
 
     def _clean_up(self) -> None:
         for path, value in self._sysctls.items():
-            _write(path, value)
+            write(path, value)
         for caller, fd in self._kept.values():
-            if isinstance(caller, Own):
+            if caller is self._own:
                 close_file(caller, fd)
-        self._thaw()
+        self._cgroups.thaw()
         if self._init is None:  # else the machine is switched off
             self._end_all()
             for pid in (1, 2):  # whoever they make later would inherit it
-                _write(f"/proc/{pid}/oom_score_adj", "0")
-            for folder in self._memcgs:
-                os.rmdir(folder)
-        for kept in (self._actors, self._threads, self._kept, self._sysctls):
-            kept.clear()
-        self._memcgs.clear()
-        self._last.clear()
+                write(f"/proc/{pid}/oom_score_adj", "0")
+            self._cgroups.remove_memcgs()
+        for held in (self._actors, self._threads, self._kept, self._sysctls, self._last):
+            held.clear()
 
     def _end_all(self) -> None:
         """Kill and reap all tasks: whose parents die are ours."""
@@ -721,50 +517,6 @@ class Recorder:
                 break
         for actor in self._actors.values():
             actor.channel.close()
-
-
-def _state_of(status: dict[str, str]) -> str:
-    pending = int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
-    return status["State"][0] + ("K" if pending & 1 << (signal.SIGKILL - 1) else "")
-
-
-def _thread_lives(tid: int) -> bool:
-    """Say whether a thread that exits is still to be seen, but not as a zombie."""
-    try:
-        return _status(str(tid))["State"][0] not in DEAD
-    except OSError:
-        return False
-
-
-def _status(pid: str) -> dict[str, str]:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return dict(line.split(":\t", 1) for line in lines)
-
-
-def _meminfo() -> dict[str, int]:
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    return {key: int(value.split()[0]) for key, _, value in (line.partition(":") for line in lines)}
-
-
-def _shown_stat(result: os.stat_result) -> dict[str, Any]:
-    mode, size = oct(result.st_mode), result.st_size
-    return {"mode": mode, "uid": result.st_uid, "gid": result.st_gid, "size": size}
-
-
-def _capabilities(text: str) -> int:
-    every = int(_status("self")["CapEff"], 16)
-    if text == "none":
-        return 0
-    named = sum(1 << _CAPABILITIES[name] for name in text[1:].split(","))
-    return named if text.startswith("+") else every & ~named
-
-
-def _write(path: str, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
 
 
 if __name__ == "__main__":

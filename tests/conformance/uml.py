@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,8 @@ _SOURCES = Path(__file__).parent
 _REPOSITORY = _SOURCES.parents[1]
 _POLL_S = 0.02
 _LAST_WORDS_S = 1.0
+_LAST_WORDS_BYTES = 65536
+_PANIC = re.compile(rb"Kernel panic[^\r\n]*")
 
 
 class Missing(Exception):
@@ -143,8 +146,10 @@ class Guest:
 
     def panic(self) -> str | None:
         """Return what the kernel said when it panicked, if it did."""
-        lines = self.console()
-        return next((line for line in lines if "Kernel panic" in line), None)
+        with self._console.open("rb") as file:
+            file.seek(-min(_LAST_WORDS_BYTES, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            found = _PANIC.search(file.read())
+        return found[0].decode(errors="replace") if found else None
 
     def wait_for_last_words(self) -> None:
         """Let a kernel that panicked print everything."""
