@@ -70,6 +70,11 @@ apt_unpack() {
     rm -r "$archives"
 }
 
+# Have the daemons that are run on a mount, in .venv/tools.
+need_tools() {
+    [ -d .venv/tools ] || apt_unpack .venv/tools atop earlyoom nohang prometheus-node-exporter
+}
+
 # Make .venv with these extras of the project, unless it is there and up to date.
 make_venv() {
     local extras=$1 python wanted stamp=.venv/.installed
