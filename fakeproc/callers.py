@@ -12,7 +12,7 @@ import contextlib
 import os
 import select
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import psutil
@@ -54,6 +54,12 @@ def real_credentials(status: Mapping[str, str], full_capabilities: int) -> Crede
     uid, gid = (int(status[field].split()[1]) for field in ("Uid", "Gid"))
     held = int(status["CapEff"], 16) if uid else full_capabilities
     return Credentials(uid, gid, held & full_capabilities)
+
+
+@lru_cache(maxsize=256)
+def _credentials(uid: int, gid: int, capabilities: int) -> Credentials:
+    """Return these credentials; the same object each time, as making one takes a while."""
+    return Credentials(uid, gid, capabilities)
 
 
 class HostCaller:
@@ -187,7 +193,7 @@ class Callers:
             held = int(host_status(tid).get("CapEff", "0"), 16) & full
         else:
             held = full if self._is_root(uid) else 0
-        return Credentials(0, 0, held) if self._is_root(uid) else Credentials(uid, gid, held)
+        return _credentials(0, 0, held) if self._is_root(uid) else _credentials(uid, gid, held)
 
     def _acting_as(self, tid: int) -> tuple[Thread, int] | None:
         """Return the task that this caller or an ancestor of it acts as, and its own pid."""

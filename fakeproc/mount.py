@@ -19,7 +19,6 @@ import signal
 import stat
 import subprocess
 import threading
-import time
 import traceback
 import types
 import warnings
@@ -30,10 +29,12 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from time import monotonic_ns
+from typing import Any, NamedTuple, TypeVar, TypeVarTuple
 
 import psutil
 
+from fakeproc.binding import ENCODING, mount_with
 from fakeproc.callers import HOST_PROC, Callers
 from fakeproc.dentries import Dentries
 from fakeproc.heap import keep_compact
@@ -52,7 +53,6 @@ from fakeproc.procfs.inputs import (
     parent_of,
 )
 from fakeproc.procfs.node import (
-    BLOCK_SIZE,
     Attributes,
     Directory,
     File,
@@ -80,6 +80,10 @@ _PATHS = 16_384
 _PATHS_PER_PROCESS = 8
 """How many paths the kernel may remember of a mount: what tools look at again and again."""
 
+_STEP_NS = 20_000
+"""In steps of at least this the machine's clock follows the host's: fewer than there are requests
+in a burst of them."""
+
 _SLOW_NS = 100_000_000
 """How long the machine may take over the time that has passed, whatever that is."""
 
@@ -89,7 +93,7 @@ _UNREAD_BYTES = 1 << 25
 _FIRST_INODE = 1 << 32
 """Below it are numbers that mean something, as those of namespaces."""
 
-_P = ParamSpec("_P")
+_Arguments = TypeVarTuple("_Arguments")
 _R = TypeVar("_R")
 
 
@@ -127,14 +131,24 @@ class MountOptions:
 # -- Upcalls -----------------------------------------------------------------------
 
 
+class Stat(NamedTuple):
+    """What stat(2) shows of a node.  (A dataclass that is frozen takes longer to make.)"""
+
+    inode: int
+    attributes: Attributes
+    time_ns: int
+    """All of its times, since 1970."""
+
+
+@functools.lru_cache(maxsize=16384)
 def _inode(path: str) -> int:
     """Return the inode number of what has none that means anything."""
     return zlib.crc32(os.fsencode(path)) | _FIRST_INODE
 
 
 def upcall(
-    method: Callable[Concatenate[Operations, _P], _R],
-) -> Callable[Concatenate[Operations, _P], _R]:
+    method: Callable[[Operations, *_Arguments], _R],
+) -> Callable[[Operations, *_Arguments], _R]:
     """Wrap an upcall: the clock goes on, `Refused` passes, anything else is a bug.
 
     A bug is logged with its traceback, counted in stats, and gives EIO.  (The bindings
@@ -142,11 +156,11 @@ def upcall(
     """
 
     @functools.wraps(method)
-    def guarded(self: Operations, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    def guarded(self: Operations, /, *args: *_Arguments) -> _R:
         with self.serial:
             try:
                 self.begin()
-                result = method(self, *args, **kwargs)
+                result = method(self, *args)
                 self.finish()
                 return result
             except Refused:
@@ -183,7 +197,7 @@ class Operations:
         self._on_ready = on_ready
         self.serial = threading.Lock()
         """Held by each upcall: the timer of `Waiting` and those of `Sleepers` are threads too."""
-        self.keep_up: Callable[[], object] = lambda: None
+        self.keep_up: Callable[[], object] | None = None
         """Called after each change: whoever keeps something in step with the machine."""
         self.waiting: Waiting | None = None
         """Who waits in poll(2); None where libfuse has no way to wake them."""
@@ -196,24 +210,29 @@ class Operations:
         self._next_handle = 1
         self._in_setattr: set[int] = set()
         """Threads that serve a request to set an attribute, and have still to get them."""
-        self._last_ns = time.monotonic_ns()
+        self._last_ns = monotonic_ns()
 
     def begin(self) -> None:
         """Count the upcall, bring the machine to the present, bury who is gone."""
         self.procfs.stats.upcalls += 1
-        now_ns = time.monotonic_ns()
+        now_ns = monotonic_ns()
         passed_ns = now_ns - self._last_ns
+        if passed_ns >= _STEP_NS:
+            self._pass_time(passed_ns, now_ns)
+        self._callers.bury()
+
+    def _pass_time(self, passed_ns: int, now_ns: int) -> None:
         clock.pass_host_time(self.procfs, passed_ns)
-        spent_ns = time.monotonic_ns() - now_ns
+        spent_ns = monotonic_ns() - now_ns
         # A machine that cannot keep up falls behind: catching up would take longer each time.
         behind_ns = spent_ns - passed_ns if spent_ns > max(passed_ns, _SLOW_NS) else 0
         self._last_ns = now_ns + behind_ns
-        self._callers.bury()
         self._recorder.note_time(now_ns)
 
     def finish(self) -> None:
         """Pass on what has come of the upcall, before it is answered."""
-        self.keep_up()
+        if self.keep_up is not None:
+            self.keep_up()
         if self.waiting is not None:
             self.waiting.wake()
 
@@ -238,23 +257,12 @@ class Operations:
     def _lookup(self, path: str) -> Node:
         return self.procfs.lookup(path, self._caller())
 
-    def _stat(self, path: str, attributes: Attributes) -> dict[str, int]:
+    def _stat(self, path: str, attributes: Attributes) -> Stat:
         machine = self.procfs.machine
         now_ns = machine.hardware.boot_time_s * 1_000_000_000 + machine.now_ns
         if self._only_root_mapped and not stat.S_ISDIR(attributes.mode):
             attributes = replace(attributes, uid=0, gid=0)
-        return {
-            "st_ino": attributes.inode or _inode(path),
-            "st_mode": attributes.mode,
-            "st_uid": attributes.uid,
-            "st_gid": attributes.gid,
-            "st_nlink": attributes.nlink,
-            "st_size": attributes.size,
-            "st_blksize": BLOCK_SIZE,
-            "st_atime": now_ns,
-            "st_mtime": now_ns,
-            "st_ctime": now_ns,
-        }
+        return Stat(attributes.inode or _inode(path), attributes, now_ns)
 
     # libfuse calls this when the mount is up.
     def init(self, path: str) -> None:
@@ -262,7 +270,7 @@ class Operations:
         self._on_ready()
 
     @upcall
-    def getattr(self, path: str, fh: int | None = None) -> dict[str, int]:
+    def getattr(self, path: str, fh: int | None = None) -> Stat:
         """Return what stat(2) shows.
 
         The kernel asks with a file handle in two cases: at the end of setting an
@@ -325,14 +333,13 @@ class Operations:
         return handle
 
     @upcall
-    def release(self, path: str, fh: int) -> int:
+    def release(self, fh: int) -> None:
         """Close a handle."""
         if self.waiting is not None:
             self.waiting.forget(fh)
         opened = self._open.pop(fh)
         self._unread.forget(opened)
         opened.file.closed()
-        return 0
 
     @upcall
     def poll(self, path: str, fh: int, ph: int | None, reventsp: Any) -> int:
@@ -346,7 +353,7 @@ class Operations:
     def tick(self) -> None:
         """Let only time go on; no upcall of libfuse."""
 
-    def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
+    def read(self, size: int, offset: int, fh: int) -> bytes:
         """Read; sleep until there is something, where the file has that."""
         while True:
             try:
@@ -373,9 +380,9 @@ class Operations:
         return opened.file.ioctl(cmd)
 
     @upcall
-    def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
+    def write(self, path: str, data: bytes, fh: int) -> int:
         """Write; where it begins makes no difference."""
-        opened, caller, data = self._open[fh], self._caller(), bytes(data)
+        opened, caller = self._open[fh], self._caller()
         if not opened.file.takes_input():
             return opened.write(caller, data)
         opened.file.prepare(caller, data)
@@ -601,13 +608,11 @@ def serve(
     # in the folder, and to pass long writes whole.
     only_in_libfuse2 = {"nonempty": True, "big_writes": True} if libfuse2 else {}
     try:
-        binding.FUSE(
+        mount_with(
+            binding,
             operations,
             # Both bindings encode it as they do the files' names.
-            os.fsencode(mountpoint).decode("latin-1"),
-            encoding="latin-1",
-            foreground=True,
-            nothreads=True,
+            os.fsencode(mountpoint).decode(ENCODING),
             direct_io=True,
             use_ino=True,
             attr_timeout=0,

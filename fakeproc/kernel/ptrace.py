@@ -13,8 +13,15 @@ def may_read(caller: Caller, thread: Thread) -> bool:
     Its own thread group; or the same user and group, and no capability that the caller lacks,
     unless the mm is not dumpable; or anything with CAP_SYS_PTRACE.
     """
-    if caller.tgid == thread.process.pid or caller.credentials.capable(CAP_SYS_PTRACE):
-        return True
+    # The number of a caller comes last: it may have to be looked up.
+    return (
+        caller.credentials.capable(CAP_SYS_PTRACE)
+        or _is_as_privileged(caller, thread)
+        or caller.tgid == thread.process.pid
+    )
+
+
+def _is_as_privileged(caller: Caller, thread: Thread) -> bool:
     own, target = caller.credentials, thread.credentials
     if (own.uid, own.gid) != (target.uid, target.gid):
         return False

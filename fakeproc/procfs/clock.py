@@ -54,9 +54,10 @@ def pass_host_time(session: Session, host_ns: int) -> None:
     """
     if session.manual_clock:
         return
-    exact_ns = host_ns * session.clock_speed + session.clock_rest_ns
-    session.clock_rest_ns = exact_ns % 1
-    session.machine.advance(int(exact_ns))
+    # In integers: with Fraction this would take longer than most requests.
+    numerator, denominator = session.clock_ratio
+    ns, session.clock_rest = divmod(host_ns * numerator + session.clock_rest, denominator)
+    session.machine.advance(ns)
 
 
 def store(session: Session, caller: Caller, data: bytes) -> int:

@@ -7,11 +7,12 @@ import errno
 import os
 import select
 import stat
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from fakeproc.kernel.capability import CAP_DAC_OVERRIDE
 from fakeproc.kernel.errors import Refused
@@ -34,8 +35,17 @@ class Attributes:
     """The inode number where it means something: of a namespace.  0: any."""
 
 
-class Node(ABC):
-    """Something with a name in the tree."""
+@lru_cache(maxsize=4096)
+def attributes_of(mode: int, uid: int, gid: int) -> Attributes:
+    """Return these attributes; the same object each time, as making one takes a while."""
+    return Attributes(mode, uid, gid)
+
+
+class Node:
+    """Something with a name in the tree.
+
+    It is no ABC, which would make `isinstance` slow: each lookup takes some of them.
+    """
 
     @abstractmethod
     def attributes(self) -> Attributes:
@@ -86,6 +96,10 @@ class Directory(Node):
     @abstractmethod
     def child(self, name: str, caller: Caller) -> Node:
         """Return what the name stands for; ENOENT if nothing."""
+
+    def require_search(self, caller: Caller) -> None:
+        """Refuse with EACCES who may not go through it to what is in it."""
+        self.require_access(caller, os.X_OK)
 
     def make_directory(self, name: str, caller: Caller) -> None:
         """Handle mkdir(2) here; ENOENT where nothing can be made (seen on 6.1)."""
@@ -202,12 +216,13 @@ class OpenFile:
 
     def read(self, size: int, offset: int) -> bytes:
         """Return up to ``size`` bytes; fewer only at the end of the content."""
-        self.file.require_there()
         part = self.file.read_range(size, offset)
         if part is not None:
             return part
         if offset == 0 or offset != self._next_offset:
             self._content = self.file.render()
+        else:
+            self.file.require_there()
         chunk = self._content[offset : offset + size]
         self._next_offset = offset + len(chunk)
         if len(chunk) < size:
@@ -256,15 +271,18 @@ class Unread:
         self._total_bytes -= self._sizes.pop(opened, 0)
 
 
+_RIGHTS = {os.O_RDONLY: os.R_OK, os.O_WRONLY: os.W_OK}
+_O_ACCMODE, _O_DIRECT = os.O_ACCMODE, getattr(os, "O_DIRECT", 0)
+
+
 def rights_for(flags: int) -> int:
     """Translate open(2) flags to the rights that opening takes."""
-    accmode = flags & os.O_ACCMODE
-    return {os.O_RDONLY: os.R_OK, os.O_WRONLY: os.W_OK}.get(accmode, os.R_OK | os.W_OK)
+    return _RIGHTS.get(flags & _O_ACCMODE, os.R_OK | os.W_OK)
 
 
 def open_file(file: File, flags: int, caller: Caller) -> OpenFile:
     """Open a file as open(2) does: EACCES by the mode, EINVAL for O_DIRECT."""
-    if flags & getattr(os, "O_DIRECT", 0):
+    if flags & _O_DIRECT:
         raise Refused(errno.EINVAL)
     file.require_access(caller, rights_for(flags))
     return OpenFile(file.opened(flags, caller))

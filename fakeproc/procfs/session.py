@@ -48,8 +48,11 @@ class Session:
         """Time stands still unless somebody moves it."""
         self.clock_speed = Fraction(1)
         """Otherwise: how many seconds pass in one of the host's."""
-        self.clock_rest_ns = Fraction(0)
-        """What the clock has not shown yet of the time that has passed: less than 1 ns."""
+        self.clock_ratio = (1, 1)
+        """The same as two numbers."""
+        self.clock_rest = 0
+        """What the clock has not shown yet of the time that has passed: less than 1 ns, in parts
+        of one: as many as the second of those numbers says make one."""
         self.answer = "ok\n"
         """What reading ctl gives: the last answer, or why the last command was refused."""
         self.question = ""
@@ -86,6 +89,7 @@ class Session:
     def set_clock(self, speed: Fraction, *, manual: bool = False) -> None:
         """Let the clock go at a speed from now on, or stand still."""
         self.clock_speed, self.manual_clock = speed, manual
+        self.clock_ratio, self.clock_rest = speed.as_integer_ratio(), 0
 
     def answer_refusal(self, refused: Refused) -> None:
         """Let ctl say why a write was refused."""

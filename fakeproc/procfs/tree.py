@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import errno
-import os
 import stat
 from collections.abc import Iterable
+from functools import lru_cache
 
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
@@ -42,12 +42,17 @@ class Procfs(Session):
         Links in the middle are not followed: a kernel does that.
         """
         node: Node = self._root
-        for name in filter(None, path.split("/")):
+        for name in _names_in(path):
             if not isinstance(node, Directory):
                 raise Refused(errno.ENOTDIR)
-            node.require_access(caller, os.X_OK)
+            node.require_search(caller)
             node = node.child(name, caller)
         return node
+
+
+@lru_cache(maxsize=16384)
+def _names_in(path: str) -> list[str]:
+    return [name for name in path.split("/") if name]
 
 
 class _Root(Directory):
@@ -59,6 +64,9 @@ class _Root(Directory):
 
     def attributes(self) -> Attributes:
         return Attributes(stat.S_IFDIR | 0o555, nlink=len(self._session.machine.processes) + 2)
+
+    def require_search(self, caller: Caller) -> None:
+        pass
 
     def entries(self, caller: Caller) -> Iterable[tuple[str, int]]:
         yield from self._fixed.entries(caller)

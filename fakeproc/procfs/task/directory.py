@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable
+from functools import lru_cache
 
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.task import Caller, Thread
@@ -16,6 +17,7 @@ from fakeproc.procfs.task import TASK_ENTRIES
 from fakeproc.procfs.task.node import Of, TaskFolder, TaskRow
 
 
+@lru_cache(maxsize=16384)
 def tid_of(name: str) -> int | None:
     """Read a name that is a number as procfs writes it; leading zeros make it none."""
     if name.isascii() and name.isdecimal() and name[0] != "0" and len(name) <= 10:
@@ -41,6 +43,9 @@ class TaskDirectory(Directory):
         if wanted & os.W_OK:
             raise Refused(errno.EPERM)
         super().require_access(caller, wanted)
+
+    def require_search(self, caller: Caller) -> None:
+        """Refuse nobody: hidepid is about what is in it."""
 
     def entries(self, caller: Caller) -> Iterable[tuple[str, int]]:
         """Return the entries that the present kernel has."""

@@ -13,7 +13,7 @@ from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.profile import Profile
 from fakeproc.kernel.task import Caller, MemorySizes, Mm, Thread
-from fakeproc.procfs.node import Attributes, Directory, File, Link, Node, Seek
+from fakeproc.procfs.node import Attributes, Directory, File, Link, Node, Seek, attributes_of
 from fakeproc.procfs.session import Session
 
 Render = Callable[[Machine, Thread], bytes]
@@ -137,7 +137,7 @@ class TaskNode(File):
     def attributes(self) -> Attributes:
         """Return the row's mode with the task's owner."""
         uid, gid = self._thread.process.owner(self._thread)
-        return Attributes(stat.S_IFREG | self._row.mode, uid, gid)
+        return attributes_of(stat.S_IFREG | self._row.mode, uid, gid)
 
     def require_there(self) -> None:
         """Refuse with ESRCH for a task that is gone, unless the descriptor outlives it."""
@@ -156,6 +156,7 @@ class TaskNode(File):
         """Return a part of a file that is never rendered whole."""
         if self._row.render_range is None:
             return None
+        self.require_there()
         machine = self._session.machine
         return self._row.render_range(machine, self._thread, self._reader, size, offset)
 
