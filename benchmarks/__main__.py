@@ -13,6 +13,7 @@ from benchmarks.report import Table, circumstances
 
 SECTIONS: dict[str, str] = {
     "rate": "requests per second through a mount, against other servers and the real /proc",
+    "tools": "ps, earlyoom and psutil on a mount, against the real /proc",
 }
 """What there is to measure; each is a module of this name."""
 
