@@ -49,13 +49,13 @@ def _measure(where: str, client: set[int], server: set[int], *, quick: bool) -> 
             if isinstance(program, Missing):
                 return Absent(peer.name, str(program))
             path = file.with_name(peer.written) if mode == "write" and peer.written else file
-            command = [os.fspath(program), mode, os.fspath(path), "20" if quick else "200"]
+            command = [os.fspath(program), mode, os.fspath(path), "20" if quick else "100"]
             return Contender(peer.name, lambda: _run(command, client))
 
         reads = [client_of(peer, file, "read") for peer, file in files]
         writes = [client_of(peer, file, "write") for peer, file in files if peer.written]
         return [
-            compare(f"{what}, {where}", "per s", who, against=REFERENCE, rounds=2 if quick else 15)
+            compare(f"{what}, {where}", "per s", who, against=REFERENCE, rounds=2 if quick else 11)
             for what, who in (
                 ("open, read oom_score, close", reads),
                 ("open, write oom_score_adj, close", writes),

@@ -33,7 +33,7 @@ def mount_with(
     binding: ModuleType, operations: Operations, mountpoint: str, **options: Any
 ) -> None:
     """Mount, and serve until the mount is gone; RuntimeError where it cannot be made."""
-    stat_bytes = sizeof(binding.c_stat)
+    stat_bytes, timespec = sizeof(binding.c_stat), binding.c_timespec
 
     class Server(binding.FUSE):  # type: ignore[misc, name-defined]
         @staticmethod
@@ -77,8 +77,7 @@ def mount_with(
             stat.st_nlink = attributes.nlink
             stat.st_size = attributes.size
             stat.st_blksize = BLOCK_SIZE
-            seconds, ns = divmod(told.time_ns, _NS_PER_S)
-            for time in (stat.st_atimespec, stat.st_mtimespec, stat.st_ctimespec):
-                time.tv_sec, time.tv_nsec = seconds, ns
+            now = timespec(*divmod(told.time_ns, _NS_PER_S))
+            stat.st_atimespec = stat.st_mtimespec = stat.st_ctimespec = now
 
     Server(operations, mountpoint, encoding=ENCODING, foreground=True, nothreads=True, **options)

@@ -188,12 +188,12 @@ class Callers:
         return uid in (0, self._owner_uid)
 
     def _credentials(self, uid: int, gid: int, tid: int) -> Credentials:
-        full = self._procfs.machine.full_capabilities
+        full, is_root = self._procfs.machine.full_capabilities, self._is_root(uid)
         if self._real_capabilities:
             held = int(host_status(tid).get("CapEff", "0"), 16) & full
         else:
-            held = full if self._is_root(uid) else 0
-        return _credentials(0, 0, held) if self._is_root(uid) else _credentials(uid, gid, held)
+            held = full if is_root else 0
+        return _credentials(0, 0, held) if is_root else _credentials(uid, gid, held)
 
     def _acting_as(self, tid: int) -> tuple[Thread, int] | None:
         """Return the task that this caller or an ancestor of it acts as, and its own pid."""

@@ -80,7 +80,7 @@ _PATHS = 16_384
 _PATHS_PER_PROCESS = 8
 """How many paths the kernel may remember of a mount: what tools look at again and again."""
 
-_STEP_NS = 20_000
+_STEP_NS = 100_000
 """In steps of at least this the machine's clock follows the host's: fewer than there are requests
 in a burst of them."""
 
@@ -276,8 +276,7 @@ class Operations:
         The kernel asks with a file handle in two cases: at the end of setting an
         attribute, and for lseek(SEEK_END), which the seq files of procfs refuse.
         """
-        in_setattr = threading.get_ident() in self._in_setattr
-        self._in_setattr.discard(threading.get_ident())
+        in_setattr = self._ends_setattr()
         opened = self._open.get(fh) if fh is not None else None
         if opened is None:
             attributes = self._lookup(path).attributes()
@@ -289,6 +288,14 @@ class Operations:
         attributes = opened.file.attributes()
         size = attributes.size if in_setattr else opened.file.seek_end()
         return self._stat(path, replace(attributes, size=size))
+
+    def _ends_setattr(self) -> bool:
+        if not self._in_setattr:
+            return False
+        thread = threading.get_ident()
+        in_setattr = thread in self._in_setattr
+        self._in_setattr.discard(thread)
+        return in_setattr
 
     @upcall
     def opendir(self, path: str) -> int:

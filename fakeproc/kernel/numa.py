@@ -38,6 +38,7 @@ def node_list(mask: int) -> list[int]:
     return [node for node in range(mask.bit_length()) if mask >> node & 1]
 
 
+@lru_cache(maxsize=256)
 def format_list(mask: int) -> str:
     """Write a mask as the kernel's ``%*pbl`` does: ``0-1,3``; nothing for an empty one."""
     runs: list[list[int]] = []
@@ -49,6 +50,7 @@ def format_list(mask: int) -> str:
     return ",".join("-".join(map(str, run)) for run in runs)
 
 
+@lru_cache(maxsize=256)
 def format_bitmap(mask: int, bits: int) -> str:
     """Write a mask of so many bits as ``%*pb`` does: hexadecimal, a comma every 32 bits."""
     shown = f"{mask:0{(bits + 3) // 4}x}"

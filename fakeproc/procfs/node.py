@@ -36,9 +36,9 @@ class Attributes:
 
 
 @lru_cache(maxsize=4096)
-def attributes_of(mode: int, uid: int, gid: int) -> Attributes:
+def attributes_of(mode: int, uid: int, gid: int, nlink: int = 1) -> Attributes:
     """Return these attributes; the same object each time, as making one takes a while."""
-    return Attributes(mode, uid, gid)
+    return Attributes(mode, uid, gid, nlink)
 
 
 class Node:

@@ -11,10 +11,12 @@ from functools import lru_cache
 
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.task import Caller, Thread
-from fakeproc.procfs.node import Attributes, Directory, Node
+from fakeproc.procfs.node import Attributes, Directory, Node, attributes_of
 from fakeproc.procfs.session import HidePid, Session
 from fakeproc.procfs.task import TASK_ENTRIES
 from fakeproc.procfs.task.node import Of, TaskFolder, TaskRow
+
+_MODE = stat.S_IFDIR | 0o555
 
 
 @lru_cache(maxsize=16384)
@@ -36,7 +38,7 @@ class TaskDirectory(Directory):
     def attributes(self) -> Attributes:
         """Return the mode of all of them, with the task's owner."""
         uid, gid = self._thread.process.owner(self._thread)
-        return Attributes(stat.S_IFDIR | 0o555, uid, gid, nlink=9 if self._of is Of.PROCESS else 7)
+        return attributes_of(_MODE, uid, gid, 9 if self._of is Of.PROCESS else 7)
 
     def require_access(self, caller: Caller, wanted: int) -> None:
         """Refuse writing to all, with EPERM: the directory is immutable (proc_pid_instantiate)."""
@@ -73,8 +75,7 @@ class _ThreadList(Directory):
 
     def attributes(self) -> Attributes:
         uid, gid = self._thread.process.owner(self._thread)
-        nlink = len(self._thread.process.threads) + 2
-        return Attributes(stat.S_IFDIR | 0o555, uid, gid, nlink)
+        return attributes_of(_MODE, uid, gid, len(self._thread.process.threads) + 2)
 
     def entries(self, caller: Caller) -> Iterable[tuple[str, int]]:
         return [(str(thread.tid), stat.S_IFDIR) for thread in self._thread.process.threads]
