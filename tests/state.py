@@ -35,7 +35,7 @@ def dump(procfs: Procfs) -> dict[str, Any]:
         "memcgs": [dump_memcg(group) for group in machine.root_memcg.subtree()],
         "question": procfs.question,
         "adopted": {process.pid: host_pid for process, host_pid in procfs.adopted.items()},
-        "due": sorted(event.due_ns for event in machine.events._heap if not event.cancelled),
+        "due": [event.due_ns for event in machine.events.pending()],
         "acting": {pid: thread.tid for pid, thread in procfs.acting.items()},
     }
 

@@ -71,14 +71,12 @@ class _Account:
     times: Times = Times()
 
     def at(self, share_ns: int) -> Times:
-        gained_ns = share_ns - self.share_ns
-        match self.mode:
-            case Mode.USER:
-                return self.times + Times(user_ns=gained_ns)
-            case Mode.SYSTEM:
-                return self.times + Times(system_ns=gained_ns)
-            case _:
-                return self.times
+        gained_ns, times = share_ns - self.share_ns, self.times
+        if gained_ns and self.mode is Mode.USER:
+            return Times(times.user_ns + gained_ns, times.system_ns)
+        if gained_ns and self.mode is Mode.SYSTEM:
+            return Times(times.user_ns, times.system_ns + gained_ns)
+        return times
 
 
 class CpuAccounting:
@@ -93,6 +91,8 @@ class CpuAccounting:
         self._running: dict[Thread, Mode] = {}
         self._count = [0] * len(Mode)
         """How many of those that run are in each mode."""
+        self._wanted = 0
+        """How many of them are on a CPU, or in the queue for one."""
         self._accounts: dict[Thread, _Account] = {}
         self._exited: dict[Process, Times] = {}
         """Of the threads of a group that are gone."""
@@ -193,10 +193,6 @@ class CpuAccounting:
     # -- How it is done ----------------------------------------------------------------
 
     @property
-    def _wanted(self) -> int:
-        return self._count[Mode.USER] + self._count[Mode.SYSTEM]
-
-    @property
     def _is_crowded(self) -> bool:
         return self._wanted > self._cpus
 
@@ -211,11 +207,16 @@ class CpuAccounting:
         else:
             self._running[thread] = mode
             self._count[mode] += 1
-        account = self._accounts.setdefault(thread, _Account(self._share_ns, None))
+        self._wanted = self._count[Mode.USER] + self._count[Mode.SYSTEM]
+        account = self._accounts.get(thread)
+        if account is None:
+            account = self._accounts[thread] = _Account(self._share_ns, None)
         account.times = account.at(self._share_ns)
         account.share_ns, account.mode = self._share_ns, mode
 
     def _catch_up(self, now_ns: int) -> None:
+        if now_ns == self._changed_ns:
+            return
         if self._is_crowded:
             self._crowded_ns += (now_ns - self._changed_ns) * self._cpus
         busy, times = self._since_change(now_ns)

@@ -78,7 +78,8 @@ class Living:
 
     def runs_on(self, mm: Mm | None) -> bool:
         """Say whether a process that uses its memory is on this mm."""
-        return mm is not None and any(process in self._lives for process in mm.processes)
+        lives = self._lives
+        return mm is not None and not lives.keys().isdisjoint(mm.processes)
 
     def ignores(self, process: Process, number: int) -> bool:
         """Say whether a process does not care about a signal."""

@@ -1138,9 +1138,8 @@ class Machine:
 
     def _charge(self, sizes: MemorySizes, instead_of: MemorySizes = _NO_MEMORY) -> None:
         """Count what an address space takes; clean cache gives way to it."""
-        self.used += sizes
+        self.used = self.used.exchanged(instead_of, sizes)
         if instead_of is not _NO_MEMORY:
-            self.used -= instead_of
             self.memory.counters.pgfree += max(instead_of.ram_pages - sizes.ram_pages, 0)
         self.memory.make_way()
 

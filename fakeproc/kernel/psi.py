@@ -6,9 +6,10 @@ The arithmetic is that of kernel/sched/psi.c (4.20 and later), held against reco
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from copy import copy
+from operator import itemgetter
 
 from fakeproc.kernel.loadavg import FIXED_1, TICK_NS, decay_towards, power, render_fixed
 
@@ -102,6 +103,9 @@ class Line:
         if start_ns >= end_ns:
             return
         stalls = self._stalls
+        if not stalls or stalls[-1][1] < start_ns:
+            stalls.append((start_ns, end_ns))  # as nearly all are told
+            return
         first = bisect_left(stalls, (start_ns,))
         if first and stalls[first - 1][1] >= start_ns:
             first -= 1
@@ -133,7 +137,11 @@ class Line:
             return
         last_ns = self._averages.last_update_by(until_ns)
         self._averaged_total_ns = self._average(self._averages, last_ns)
-        self._stalls = [(max(s, last_ns), e) for s, e in self._stalls if e > last_ns]
+        stalls = self._stalls
+        del stalls[: bisect_right(stalls, last_ns, key=itemgetter(1))]
+        if stalls:
+            start_ns, end_ns = stalls[0]
+            stalls[0] = (max(start_ns, last_ns), end_ns)
 
     def _average(self, averages: Averages, until_ns: int) -> int:
         """Bring averages up to date, period by period; return the total by then."""

@@ -55,6 +55,8 @@ class Ranking:
         self._points_of = points_of
         self._place_of = place_of
         self._heap: list[int] = []
+        self._stale: dict[Process, None] = {}
+        """Who has changed since an entry was made of it."""
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -64,6 +66,18 @@ class Ranking:
         entries = (self._entry_of(process) for process in candidates)
         self._heap = [entry for entry in entries if entry is not None]
         heapq.heapify(self._heap)
+
+    def note(self, changed: Mapping[Process, None]) -> None:
+        """Note who has changed; what they are now is asked when it matters, or there are many."""
+        self._stale.update(changed)
+        if len(self._stale) >= _MANY_CHANGES:
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Take in what those that have changed are now."""
+        stale, self._stale = self._stale, {}
+        for process in stale:
+            self.push(process)
 
     def push(self, process: Process) -> None:
         """Take in what a process is now."""
@@ -118,13 +132,14 @@ class Rankings:
         A process changes often while it is made, so that this only takes note of it.
         """
         if len(self._changed) >= _MANY_CHANGES:
-            self._settle()
+            self._pass_on()
         self._changed[process] = None
 
     def of(self, scope: Hashable, make: Callable[[], Ranking]) -> Ranking:
         """Return the ranking of this scope, up to date."""
-        self._settle()
+        self._pass_on()
         ranking = self._by_scope.pop(scope, None) or make()
+        ranking.catch_up()
         self._by_scope[scope] = ranking
         if len(self._by_scope) > _MOST_RANKINGS:
             del self._by_scope[next(iter(self._by_scope))]
@@ -135,8 +150,7 @@ class Rankings:
         for scope in [scope for scope in self._by_scope if which(scope)]:
             del self._by_scope[scope]
 
-    def _settle(self) -> None:
+    def _pass_on(self) -> None:
         changed, self._changed = self._changed, {}
-        for process in changed:
-            for ranking in self._by_scope.values():
-                ranking.push(process)
+        for ranking in self._by_scope.values():
+            ranking.note(changed)

@@ -8,7 +8,7 @@ kswapd does from the low one on, until free memory is at the high one.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -209,11 +209,7 @@ def _swap_out_of(machine: Machine, process: Process, most_pages: int) -> int:
     pages = min(_evictable(process), most_pages)
     if mm is None or pages <= 0:
         return 0
-    sizes = mm.sizes
-    swapped = replace(
-        sizes, anon_pages=sizes.anon_pages - pages, swap_entries=sizes.swap_entries + pages
-    )
-    machine.resize(mm, swapped)
+    machine.resize(mm, mm.sizes.swapped_out(pages))
     machine.memory.counters.pswpout += pages
     return pages
 
@@ -227,11 +223,7 @@ def swap_in(machine: Machine, process: Process, most_pages: int) -> int:
     pages = min(mm.sizes.swap_entries, most_pages) if mm else 0
     if mm is None or not pages:
         return 0
-    sizes = mm.sizes
-    back = replace(
-        sizes, anon_pages=sizes.anon_pages + pages, swap_entries=sizes.swap_entries - pages
-    )
-    machine.resize(mm, back)
+    machine.resize(mm, mm.sizes.swapped_out(-pages))
     machine.memory.counters.pswpin += pages
     return pages
 

@@ -168,17 +168,34 @@ class MemorySizes:
     @property
     def ram_pages(self) -> int:
         """Everything of it that occupies RAM."""
-        return self.rss_pages + self.pagetable_pages
+        # Asked at each page fault: not by way of the two above.
+        rss_pages = self.anon_pages + self.file_pages + self.shmem_pages
+        return rss_pages + self.pte_pages + self.pmd_pages
 
     def __add__(self, other: MemorySizes) -> MemorySizes:
-        return MemorySizes(*map(operator.add, self._values(), other._values()))
+        return MemorySizes(*map(operator.add, _values_of(self), _values_of(other)))
 
-    def __sub__(self, other: MemorySizes) -> MemorySizes:
-        return MemorySizes(*map(operator.sub, self._values(), other._values()))
+    def exchanged(self, less: MemorySizes, more: MemorySizes) -> MemorySizes:
+        """Return what a sum comes to when something that it counts has other sizes."""
+        pairs = zip(_values_of(self), _values_of(less), _values_of(more), strict=True)
+        return MemorySizes(*[value - old + new for value, old, new in pairs])
+
+    def swapped_out(self, pages: int) -> MemorySizes:
+        """Return them with so much anonymous memory in swap instead; below 0: back from it."""
+        return MemorySizes(
+            self.total_vm_pages,
+            self.anon_pages - pages,
+            self.file_pages,
+            self.shmem_pages,
+            self.swap_entries + pages,
+            self.pte_pages,
+            self.pmd_pages,
+            self.mlocked_pages,
+        )
 
     def problem(self) -> str:
         """Say what is impossible about these sizes, or nothing."""
-        if min(self._values()) < 0:
+        if min(_values_of(self)) < 0:
             name = next(name for name in self.__slots__ if getattr(self, name) < 0)
             return f"{name} is negative"
         if self.total_vm_pages < self.rss_pages + self.swap_entries:
@@ -188,9 +205,6 @@ class MemorySizes:
         if self.mlocked_pages > self.anon_pages:
             return "mlocked_pages is more than anon_pages"
         return ""
-
-    def _values(self) -> tuple[int, ...]:
-        return _values_of(self)
 
 
 _values_of = operator.attrgetter(*MemorySizes.__slots__)
@@ -415,7 +429,9 @@ class Process:
     @property
     def is_zombie(self) -> bool:
         """Say whether every thread has exited and nobody has reaped the group yet."""
-        return not self.reaped and all(thread.exiting for thread in self.threads)
+        if self.reaped or not self.leader.exiting:
+            return False
+        return all(thread.exiting for thread in self.threads)
 
     def find_mm_thread(self) -> Thread | None:
         """Return the first thread that has an mm (find_lock_task_mm), or None."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fakeproc.kernel.log import DEFAULT_BYTES, KernelLog, Level
+from fakeproc.kernel.log import DEFAULT_BYTES, KERNEL, USER, KernelLog, Level, Record
 from fakeproc.kernel.machine import Machine
 
 
@@ -72,6 +72,14 @@ def test_the_ring_stays_bounded_under_a_flood() -> None:
     log = filled(KernelLog(), 20_000)
     assert DEFAULT_BYTES - 100 < len(log.render()) <= DEFAULT_BYTES
     assert log.since()[-1].sequence == 19_999
+
+
+@pytest.mark.parametrize("time_ns", [0, 99_999_999_999_999, 100_000_000_000_000])
+@pytest.mark.parametrize("facility", [KERNEL, USER])
+@pytest.mark.parametrize("text", ["", "plain", "caf\xe9", "cut \udcc3"])
+def test_a_record_takes_as_much_as_it_prints(time_ns: int, facility: int, text: str) -> None:
+    record = Record(1, Level.ERR, time_ns, text, facility)
+    assert record.size_bytes == len(record.render().encode(errors="surrogateescape"))
 
 
 @pytest.mark.parametrize("rows", [0, 1, 100, 4000, 20_000])
