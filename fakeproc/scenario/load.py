@@ -16,7 +16,6 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,6 @@ from fakeproc.scenario.check import Problem, behaviour_of, lines_of, problems
 from fakeproc.scenario.keys import HOLDS
 from fakeproc.scenario.locate import Path as Place
 from fakeproc.scenario.locate import line_numbers
-from fakeproc.scenario.restore import StateLoader
 from fakeproc.toml import INTEGER_BITS
 from fakeproc.units import SIZE_KEYS, parse_duration_ns, parse_pages
 
@@ -54,7 +52,7 @@ _AFTER_LAST_EVENT_NS = 10 * _NS_PER_S
 _DEEPEST = 200
 """How many tables and arrays may lie in each other: of processes half as many."""
 
-_BUILTIN_FOLDER = resources.files("fakeproc.scenario") / "builtin"
+_BUILTIN_FOLDER = Path(__file__).with_name("builtin")
 _TOML_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 
 
@@ -342,6 +340,9 @@ class _Loader:
 
     def _restore(self, data: Mapping[str, Any]) -> None:
         """Put the processes in as they were, with all that the machine remembers of them."""
+        # Here: most scenarios are no states, and a mount need not wait for it.
+        from fakeproc.scenario.restore import StateLoader
+
         table = data.get("machine", {})
         state = StateLoader(self._machine, _uptime_ns(table), self._credentials)
         for place, process in enumerate(data.get("process", ())):

@@ -9,7 +9,7 @@ writes the copy that is shipped for editors.
 from __future__ import annotations
 
 import json
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from fakeproc.scenario.keys import TABLES, Table
@@ -30,7 +30,7 @@ def schema() -> dict[str, Any]:
 
 def shipped_text() -> str:
     """Return the schema as it is shipped."""
-    return (resources.files("fakeproc.scenario") / "schema.json").read_text()
+    return Path(__file__).with_name("schema.json").read_text()
 
 
 def render() -> str:
