@@ -14,6 +14,9 @@ from benchmarks.report import Table, circumstances
 SECTIONS: dict[str, str] = {
     "rate": "requests per second through a mount, against other servers and the real /proc",
     "tools": "ps, earlyoom and psutil on a mount, against the real /proc",
+    "start": "from the command to a usable mount, against booting User-Mode Linux",
+    "headless": "ten simulated minutes of the built-in scenarios",
+    "scale": "selection, writes, kills and memory at a thousand to four million processes",
 }
 """What there is to measure; each is a module of this name."""
 
