@@ -40,7 +40,7 @@ def measure(*, quick: bool) -> list[Table]:
             Contender("python -c pass", _start_python_s),
             _boot(folder),
         ]
-        rounds = 3 if quick else 15
+        rounds = 1 if quick else 15
         title = "From the command until an oom_score has been read"
         return [compare(title, "s", contenders, against=_REFERENCE, rounds=rounds)]
 

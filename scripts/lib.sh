@@ -70,6 +70,11 @@ apt_unpack() {
     rm -r "$archives"
 }
 
+# Have the live kernel, which is for x86 only and not in every distribution.
+need_uml() {
+    [ "$(uname -m)" != x86_64 ] || command -v linux.uml >/dev/null || (apt_install user-mode-linux)
+}
+
 # Have the daemons that are run on a mount, in .venv/tools.
 need_tools() {
     [ -d .venv/tools ] || apt_unpack .venv/tools atop earlyoom nohang prometheus-node-exporter

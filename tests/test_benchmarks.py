@@ -89,3 +89,39 @@ def test_quick_run() -> None:
         rates = re.findall(rf"{name} +([\d,.]+) +[\d,.]+\.\.[\d,.]+  ", done.stdout)
         assert len(rates) == 2, done.stdout
         assert all(float(rate.replace(",", "")) > 0 for rate in rates)
+
+
+
+
+def test_quick_run_of_the_start() -> None:
+    require_fuse()
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", "start"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert not done.stderr
+    assert done.returncode == ("missing: " in done.stdout)
+    for name in ("fakeproc, as installed", "fakeproc, no .pyc files", "python -c pass"):
+        assert re.search(rf"^ *{name} +[\d.]+ ", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_quick_run_without_a_mount() -> None:
+    """Each row has figures: machines of two sizes, and all built-in scenarios."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", "headless", "scale"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    assert not done.stderr
+    for name in builtin_names():
+        assert re.search(rf"^ *{name} +[\d,.e-]+ ", done.stdout, re.MULTILINE), done.stdout
+    grown = re.findall(r"^ *(?:1|10),000 +([\d,.e-]+) ", done.stdout, re.MULTILINE)
+    assert len(grown) == 2 * (1 + len(OPERATIONS)), done.stdout
+    assert all(float(figure.replace(",", "")) > 0 for figure in grown)
