@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.interleave import Absent, Contender, Spread, compare, take_turns
+from benchmarks.population import OPERATIONS
 from benchmarks.report import Table
+from fakeproc.scenario.load import builtin_names
 from tests.conftest import require_fuse
 
 REPOSITORY = Path(__file__).parents[1]
@@ -89,8 +91,6 @@ def test_quick_run() -> None:
         rates = re.findall(rf"{name} +([\d,.]+) +[\d,.]+\.\.[\d,.]+  ", done.stdout)
         assert len(rates) == 2, done.stdout
         assert all(float(rate.replace(",", "")) > 0 for rate in rates)
-
-
 
 
 def test_quick_run_of_the_start() -> None:

@@ -74,7 +74,7 @@ def main() -> int:
         # It is read after each OOM.
         row = CONTROL_FILES["oom_trigger"]
         CONTROL_FILES["oom_trigger"] = replace(row, render=render)
-    fakeproc.cli.serve = serve_checked  # type: ignore[assignment, attr-defined]
+    fakeproc.cli.serve = serve_checked  # type: ignore[attr-defined]
     return fakeproc.cli.main(["mount", "-f", *sys.argv[1:]])
 
 
