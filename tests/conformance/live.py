@@ -42,7 +42,7 @@ _FRESH: list[Scenario] = [
         "steps": [],
     },
 ]
-"""Played first in each boot: tasks that hold nothing of their own."""
+"""Tasks that hold nothing of their own: from them the runner knows what a new one holds."""
 
 _SUPPRESSED = re.compile(r" callbacks suppressed$")  # counts what earlier scenarios did
 _FAILURE = re.compile(r": page allocation failure: ")
