@@ -69,7 +69,7 @@ _SHOW_CHANGES = {"write", "fdseq", "open", "fd", "spawn", "exec", "exit", "kill"
 
 # The kernel prints ten reports in five seconds; when its seconds begin is known only roughly.
 _REPORTS, _REPORTS_S = 9, 5.2
-_HOG_S, _LOOK_S, _STEP_LINES = 20.0, 0.2, 1000
+_HOG_S, _LOOK_S, _STEP_LINES = 20.0, 0.04, 1000
 _SETTLE_TICKS, _CALM_TICKS = 300, 3
 _TICK_S = 0.01
 
@@ -421,7 +421,8 @@ class Recorder:
             except Gone:
                 return "died", log
             except Slow:
-                log += self._log.new()
+                if len(log) < _STEP_LINES:
+                    log += self._log.new()
         return "timeout", log
 
     def _before(self) -> dict[str, list[Any]]:
