@@ -151,6 +151,7 @@ class Cast:
         if step["op"] not in ("read", "stat"):
             self._may_write(by if target == "self" else target)
         if step["op"] == "open":
+            _need(by == "root" or self.roles[by].plain)  # others may be refused
             _need(step["fd"] not in self.kept and {by} >= {who for who, _ in self.kept.values()})
             self.kept[step["fd"]] = by, target
 

@@ -208,7 +208,7 @@ class _Scene:
         if not self.cast.kept:
             file = self.chance.choice(_FILES)
             flags = self.chance.choice((["rdwr"], ["rdonly"], ["wronly"]))
-            by = "root" if self.maybe(0.7) else self.pick(self.cast.able()) or "root"
+            by = "root" if self.maybe(0.7) else self.pick(self._plain()) or "root"
             if (target := self.pick(self.cast.there())) is not None:
                 self.step("open", fd="x", by=by, target=target, file=file, flags=flags)
             return
@@ -235,11 +235,11 @@ class _Scene:
             self.step("kill", target=target)
         elif change == "reap" and (target := self.pick(self.cast.reapable())):
             self.step("reap", target=target)
-        elif change == "creds" and (target := self.pick(self._plain(able))):
+        elif change == "creds" and (target := self.pick(self._plain())):
             self.step("creds", target=target, uid=self.chance.choice((1000, 1001)))
 
-    def _plain(self, names: list[str]) -> list[str]:
-        return [name for name in names if self.cast.roles[name].plain]
+    def _plain(self) -> list[str]:
+        return [name for name in self.cast.able() if self.cast.roles[name].plain]
 
     def _exit(self, target: str) -> None:
         is_leader = self.cast.roles[target].process == target

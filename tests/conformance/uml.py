@@ -11,10 +11,12 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,6 +140,8 @@ class Guest:
     def stop(self) -> None:
         """Switch it off at once."""
         self._guard.communicate()
+        with suppress(ProcessLookupError):  # whatever has become of the guard
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def console(self) -> list[str]:

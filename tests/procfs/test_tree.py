@@ -395,13 +395,25 @@ def test_root_and_the_owner_see_everything(proc: Proc, level: HidePid) -> None:
 
 
 def test_a_pass_of_reading_sees_one_content(proc: Proc) -> None:
-    file = OpenFile(proc.file("/100/oom_score_adj"))
-    proc.write("/100/oom_score_adj", b"123")
+    file = OpenFile(proc.file("/100/comm"))
+    web = proc.machine.process(100).leader
+    proc.machine.rename(web, "123")
     assert file.read(2, 0) == b"12"
-    proc.write("/100/oom_score_adj", b"987")
+    proc.machine.rename(web, "987")
     assert file.read(99, 2) == b"3\n"
     assert file.read(99, 4) == b""
     assert file.read(99, 0) == b"987\n"
+
+
+@pytest.mark.parametrize(("name", "rest"), [("oom_adj", b"13\n"), ("oom_score_adj", b"823\n")])
+def test_the_written_files_give_what_is_there_at_each_read(
+    proc: Proc, name: str, rest: bytes
+) -> None:
+    """They are no seq files: a write shows before a pass is over.  Seen on 6.1."""
+    file = OpenFile(proc.file(f"/100/{name}"))
+    assert file.read(1, 0) == b"0"
+    proc.write("/100/oom_score_adj", b"-823")
+    assert file.read(9, 1) == rest
 
 
 def test_a_write_goes_to_the_file_wherever_the_descriptor_stands(proc: Proc) -> None:

@@ -70,7 +70,7 @@ class TaskFile(TaskRow):
     render_for: RenderFor | None = None
     """What reading gives, where that depends on the reader."""
     render_range: RenderRange | None = None
-    """What reading so many bytes at an offset gives, where the whole would be too large."""
+    """What reading so many bytes at an offset gives, where a pass is not of one content."""
     require: Require = anybody
     """Refuses an open(2) that the mode would let pass: by ptrace access, or ESRCH."""
     holds_mm: bool = False
@@ -153,7 +153,7 @@ class TaskNode(File):
         return self._row.render(machine, self._thread)
 
     def read_range(self, size: int, offset: int) -> bytes | None:
-        """Return a part of a file that is never rendered whole."""
+        """Return a part of a file of which a pass need not be of one content."""
         if self._row.render_range is None:
             return None
         self.require_there()

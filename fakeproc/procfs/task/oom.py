@@ -6,7 +6,7 @@ from __future__ import annotations
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.task import Caller, Thread
 from fakeproc.procfs.node import Seek
-from fakeproc.procfs.task.node import TaskFile, TaskRow
+from fakeproc.procfs.task.node import Render, RenderRange, TaskFile, TaskRow
 
 
 def render_oom_adj(machine: Machine, thread: Thread) -> bytes:
@@ -39,6 +39,17 @@ def render_oom_score_for(machine: Machine, thread: Thread, reader: Caller) -> by
     return b"%d\n" % machine.oom_score(thread.process, reader.placement)
 
 
+def _each_time(render: Render) -> RenderRange:
+    """Render for each read, as these two do: the others are seq files.  Seen on 6.1."""
+
+    def render_range(
+        machine: Machine, thread: Thread, reader: Caller, size: int, offset: int
+    ) -> bytes:
+        return render(machine, thread)[offset : offset + size]
+
+    return render_range
+
+
 ROWS: dict[str, TaskRow] = {
     "oom_score": TaskFile(
         reflects="the badness, 0 to 2000",
@@ -50,12 +61,14 @@ ROWS: dict[str, TaskRow] = {
         reflects="the same as oom_score_adj on the legacy scale, -17 to 15",
         mode=0o644,
         render=render_oom_adj,
+        render_range=_each_time(render_oom_adj),
         store=store_oom_adj,
     ),
     "oom_score_adj": TaskFile(
         reflects="what is added to the badness, -1000 to 1000",
         mode=0o644,
         render=render_oom_score_adj,
+        render_range=_each_time(render_oom_score_adj),
         store=store_oom_score_adj,
         seek=Seek.DEFAULT,
     ),
