@@ -62,6 +62,7 @@ class Checked(Mounted):
 
     COMMAND = ("tests.mount.checked_server",)
     EXIT_LIMIT_S = 600.0
+    """It replays its journal first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +282,7 @@ def main() -> int:
         binding=options.binding,
         manual=not options.real_time,
         journal=options.journal,
-        settle_s=options.settle,
+        settle_s=min(options.settle, options.seconds / 2),
         growth_percent=options.growth,
         hang_s=options.hang,
     )
