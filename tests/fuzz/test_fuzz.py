@@ -52,7 +52,8 @@ def _check_more(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_the_corpus_finds_nothing_any_more(name: str) -> None:
+def test_the_corpus_finds_nothing_any_more(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worlds, "checked_in", 1)
     target = TARGETS[name]
     for data in (*target.seeds, *(file.read_bytes() for file in corpus_of(name))):
         _demand_nothing(try_alone(target.run, data, _LIMIT_S))

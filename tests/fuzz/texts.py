@@ -34,6 +34,7 @@ from fakeproc.scenario.load import builtin_text, find_problems, load_text
 from fakeproc.scenario.locate import line_numbers
 from fakeproc.toml import format_value
 from fakeproc.units import parse_duration_ns, parse_integer, parse_pages
+from tests.fuzz import worlds
 from tests.fuzz.worlds import look_around, require_refusal, small_machine
 
 _REPORTS = Path(__file__).parents[1] / "oom-reports"
@@ -215,7 +216,7 @@ def _replay(contents: Contents) -> None:
         except Refused as refused:
             require_refusal(refused)
             return
-        look_around(procfs, thoroughly=contents.checksum % 16 == 0)
+        look_around(procfs, thoroughly=contents.checksum % worlds.checked_in == 0)
 
 
 def journal(data: bytes) -> None:
