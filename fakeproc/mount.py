@@ -588,11 +588,11 @@ def serve(
             raise MountError(refused.why) from None
     kind = Operations if is_mfusepy else _FusepyOperations
     was_up = threading.Event()
-    overheard = _Overheard()
 
     def tell_ready() -> None:
         was_up.set()
-        os.write(2, overheard.end())
+        with contextlib.suppress(OSError):
+            os.write(2, overheard.end())
         on_ready()
 
     operations = kind(
@@ -614,6 +614,7 @@ def serve(
     # libfuse 2 needs telling what libfuse 3 always does: to mount over the placeholder
     # in the folder, and to pass long writes whole.
     only_in_libfuse2 = {"nonempty": True, "big_writes": True} if libfuse2 else {}
+    overheard = _Overheard()
     try:
         mount_with(
             binding,

@@ -59,8 +59,8 @@ class CtlNode(ControlNode):
     """ctl: for who is root of the machine, whoever they act as now."""
 
     def require_access(self, caller: Caller, wanted: int) -> None:
-        """Refuse others, as the mode does."""
-        if not self._session.may_become(caller):
+        """Refuse others, as the mode does, and everybody what nobody may."""
+        if wanted & os.X_OK or not self._session.may_become(caller):
             super().require_access(caller, wanted)
 
 
