@@ -286,8 +286,10 @@ def test_a_file_that_cannot_be_written_whole_is_empty(small_disk: Path) -> None:
 )
 def test_output_for_which_there_is_no_room(command: str) -> None:
     script = f'exec "$0" -m fakeproc {command}'
+    # Buffered, it fails at the very end.
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     done = subprocess.run(
-        ["sh", "-c", script, sys.executable], capture_output=True, text=True, check=False
+        ["sh", "-c", script, sys.executable], env=env, capture_output=True, text=True, check=False
     )
     name = "/dev/full" if "-o" in command else "standard output"
     assert sentence(done.returncode, done.stderr) == (
