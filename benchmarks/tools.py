@@ -19,7 +19,9 @@ from benchmarks import servers
 from benchmarks.interleave import Absent, Contender, Missing, compare
 from benchmarks.report import Table
 
-COUNTS = (100, 1_000, 10_000)
+ROUNDS = {100: 7, 1_000: 7, 10_000: 2}
+"""How often each is measured, by the number of processes."""
+
 REFERENCE = "real /proc"
 
 _TIMED = servers.HERE / "timed.py"
@@ -48,12 +50,12 @@ _TOOLS = (
 
 def measure(*, quick: bool) -> list[Table]:
     """Measure each tool on tables of each size, with tools and servers on one core."""
-    counts = COUNTS[:1] if quick else COUNTS
+    sizes = {100: 2} if quick else ROUNDS
     with servers.pinned({min(os.sched_getaffinity(0))}):
-        return [table for count in counts for table in _measure(count, quick=quick)]
+        return [table for count, rounds in sizes.items() for table in _measure(count, rounds)]
 
 
-def _measure(count: int, *, quick: bool) -> list[Table]:
+def _measure(count: int, rounds: int) -> list[Table]:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         places: list[tuple[str, Sequence[str] | Missing]] = []
@@ -75,7 +77,6 @@ def _measure(count: int, *, quick: bool) -> list[Table]:
                     f"{title}, first run", "ms", contenders, against=REFERENCE, rounds=1, warm_ups=0
                 )
                 tables.append(first)
-            rounds = 2 if quick else 7
             tables.append(compare(title, "ms", contenders, against=REFERENCE, rounds=rounds))
         return tables
 

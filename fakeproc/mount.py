@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The adapter between FUSE and procfs: upcalls become lookups, reads and writes.
 
-Nothing else in the project knows FUSE, but for `fakeproc.poll` and `fakeproc.sleepers`.
+Nothing else in the project knows FUSE, but for `fakeproc.binding`, `fakeproc.poll` and
+`fakeproc.sleepers`.
 Upcalls are serial.
 """
 
