@@ -59,6 +59,7 @@ def mount_with(
 
         def read(self, path: bytes, buffer: Any, size: int, offset: int, info: Any) -> int:
             data = operations.read(size, offset, info.contents.fh)
+            assert len(data) <= size
             memmove(buffer, data, len(data))
             return len(data)
 

@@ -20,6 +20,7 @@ import signal
 import stat
 import subprocess
 import threading
+import time
 import traceback
 import types
 import warnings
@@ -30,7 +31,6 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
-from time import monotonic_ns
 from typing import Any, NamedTuple, TypeVar, TypeVarTuple
 
 import psutil
@@ -82,8 +82,8 @@ _PATHS_PER_PROCESS = 8
 """How many paths the kernel may remember of a mount: what tools look at again and again."""
 
 _STEP_NS = 100_000
-"""In steps of at least this the machine's clock follows the host's: fewer than there are requests
-in a burst of them."""
+"""The machine's clock follows the host's in steps of at least this, which spares the requests of a
+burst most of the work."""
 
 _SLOW_NS = 100_000_000
 """How long the machine may take over the time that has passed, whatever that is."""
@@ -211,12 +211,12 @@ class Operations:
         self._next_handle = 1
         self._in_setattr: set[int] = set()
         """Threads that serve a request to set an attribute, and have still to get them."""
-        self._last_ns = monotonic_ns()
+        self._last_ns = time.monotonic_ns()
 
     def begin(self) -> None:
-        """Count the upcall, bring the machine to the present, bury who is gone."""
+        """Count the upcall, bring the machine to the present (`_STEP_NS`), bury who is gone."""
         self.procfs.stats.upcalls += 1
-        now_ns = monotonic_ns()
+        now_ns = time.monotonic_ns()
         passed_ns = now_ns - self._last_ns
         if passed_ns >= _STEP_NS:
             self._pass_time(passed_ns, now_ns)
@@ -224,7 +224,7 @@ class Operations:
 
     def _pass_time(self, passed_ns: int, now_ns: int) -> None:
         clock.pass_host_time(self.procfs, passed_ns)
-        spent_ns = monotonic_ns() - now_ns
+        spent_ns = time.monotonic_ns() - now_ns
         # A machine that cannot keep up falls behind: catching up would take longer each time.
         behind_ns = spent_ns - passed_ns if spent_ns > max(passed_ns, _SLOW_NS) else 0
         self._last_ns = now_ns + behind_ns
