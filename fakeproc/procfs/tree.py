@@ -51,8 +51,8 @@ class Procfs(Session):
 
 
 @lru_cache(maxsize=16384)
-def _names_in(path: str) -> list[str]:
-    return [name for name in path.split("/") if name]
+def _names_in(path: str) -> tuple[str, ...]:
+    return tuple(filter(None, path.split("/")))
 
 
 class _Root(Directory):
