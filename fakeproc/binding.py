@@ -34,6 +34,7 @@ def mount_with(
 ) -> None:
     """Mount, and serve until the mount is gone; RuntimeError where it cannot be made."""
     stat_bytes, timespec = sizeof(binding.c_stat), binding.c_timespec
+    entry = binding.c_stat()
 
     class Server(binding.FUSE):  # type: ignore[misc, name-defined]
         @staticmethod
@@ -66,6 +67,24 @@ def mount_with(
         def write(self, path: bytes, buffer: Any, size: int, offset: int, info: Any) -> int:
             data = string_at(buffer, size)
             return operations.write(path.decode(ENCODING), data, info.contents.fh)
+
+        def _fill(
+            self, path: bytes, buffer: Any, filler: Any, place: int, info: Any, *flags: int
+        ) -> None:
+            """Answer with as many names as find room: whoever reads on says from where.
+
+            The bindings would hand over all of them, for libfuse to keep.
+            """
+            no_flags = (0,) * len(flags)
+            names = operations.readdir(path.decode(ENCODING), place, info.contents.fh)
+            for next_place, (name, entry.st_mode, entry.st_ino) in enumerate(names, place + 1):
+                if filler(buffer, name.encode(ENCODING), entry, next_place, *no_flags):
+                    break
+
+        if hasattr(binding.FUSE, "readdir_fuse_3"):  # mfusepy: a name for each libfuse
+            readdir_fuse_2 = readdir_fuse_3 = _fill
+        else:
+            readdir = _fill
 
         def fgetattr(self, path: bytes, buffer: Any, info: Any) -> None:
             told = operations.getattr(path.decode(ENCODING), info.contents.fh if info else None)

@@ -59,6 +59,7 @@ from fakeproc.procfs.node import (
     File,
     Link,
     Node,
+    OpenDirectory,
     OpenFile,
     Seek,
     Unread,
@@ -208,7 +209,8 @@ class Operations:
         """What the kernel remembers; None without a mount."""
         self._open: dict[int, OpenFile] = {}
         self._unread = Unread(_UNREAD_BYTES)
-        self._next_handle = 1
+        self._open_directories: dict[int, OpenDirectory] = {}
+        self._last_handle = 0
         self._in_setattr: set[int] = set()
         """Threads that serve a request to set an attribute, and have still to get them."""
         self._last_ns = time.monotonic_ns()
@@ -300,24 +302,31 @@ class Operations:
 
     @upcall
     def opendir(self, path: str) -> int:
-        """Open a directory, if its mode lets the caller."""
+        """Open a directory, if its mode lets the caller; return a handle."""
         caller = self._caller()
         self.procfs.lookup(path, caller).require_access(caller, os.R_OK)
-        return 0
+        handle = self._new_handle()
+        self._open_directories[handle] = OpenDirectory()
+        return handle
 
     @upcall
-    def readdir(self, path: str, fh: int) -> list[tuple[str, dict[str, int], int]]:
-        """Return names and file types, ``.`` and ``..`` first."""
+    def readdir(self, path: str, place: int, fh: int) -> Iterator[tuple[str, int, int]]:
+        """Return names, file types and inodes from a place on, ``.`` and ``..`` first."""
         caller = self._caller()
         node = self.procfs.lookup(path, caller)
         if not isinstance(node, Directory):
             raise Refused(errno.ENOTDIR)
-        names = [(".", stat.S_IFDIR), ("..", stat.S_IFDIR), *node.entries(caller)]
+        opened = self._open_directories[fh]
+        entries = opened.read(place, lambda: node.entries(caller))
+        self._unread.note(opened)
         folder = path.rstrip("/")
-        return [
-            (name, {"st_mode": kind, "st_ino": _inode(f"{folder}/{name}")}, 0)
-            for name, kind in names
-        ]
+        return ((name, kind, _inode(f"{folder}/{name}")) for name, kind in entries)
+
+    @upcall
+    def releasedir(self, path: str, fh: int) -> int:
+        """Close the handle of a directory."""
+        self._unread.forget(self._open_directories.pop(fh))
+        return 0
 
     @upcall
     def readlink(self, path: str) -> str:
@@ -335,10 +344,14 @@ class Operations:
         node = self.procfs.lookup(path, caller)
         if not isinstance(node, File):
             raise Refused(errno.EISDIR)
-        handle = self._next_handle
-        self._next_handle += 1
-        self._open[handle] = open_file(node, flags, caller)
+        opened = open_file(node, flags, caller)
+        handle = self._new_handle()
+        self._open[handle] = opened
         return handle
+
+    def _new_handle(self) -> int:
+        self._last_handle += 1
+        return self._last_handle
 
     @upcall
     def release(self, fh: int) -> None:

@@ -9,7 +9,7 @@ import select
 import stat
 from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -20,6 +20,12 @@ from fakeproc.kernel.task import Caller
 
 BLOCK_SIZE = 1024
 """st_blksize of every procfs file (seen on 6.1 and 6.18)."""
+
+Entry = tuple[str, int]
+"""A name in a directory, and the type of what it stands for."""
+
+_ENTRY_BYTES = 128
+"""What one takes in memory, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +96,7 @@ class Directory(Node):
     """A directory: its names in the order of readdir, and what they stand for."""
 
     @abstractmethod
-    def entries(self, caller: Caller) -> Iterable[tuple[str, int]]:
+    def entries(self, caller: Caller) -> Iterable[Entry]:
         """Return names and file types (stat.S_IFDIR ...), without ``.`` and ``..``."""
 
     @abstractmethod
@@ -243,20 +249,45 @@ class OpenFile:
         return self.file.store(caller, data)
 
 
+class OpenDirectory:
+    """An open directory: one pass of reading sees one list."""
+
+    def __init__(self) -> None:
+        self._entries: list[Entry] = []
+
+    def read(self, place: int, list_all: Callable[[], Iterable[Entry]]) -> Iterator[Entry]:
+        """Return the entries from a place on: how many there are before them."""
+        if place == 0 or not self._entries:
+            self._entries = [(".", stat.S_IFDIR), ("..", stat.S_IFDIR), *list_all()]
+        entries = self._entries
+        if place >= len(entries):
+            self.drop()  # The pass is over.
+        return (entries[number] for number in range(place, len(entries)))
+
+    @property
+    def unread_bytes(self) -> int:
+        """How much is kept for who has not read to the end."""
+        return _ENTRY_BYTES * len(self._entries)
+
+    def drop(self) -> None:
+        """Keep nothing: who reads on does so in what there is then."""
+        self._entries = []
+
+
 class Unread:
-    """The files that have not been read to the end: what is kept for them has a bound.
+    """What has not been read to the end: what is kept for that has a bound.
 
     A program may keep as many descriptors as it likes, and never read on.
     """
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
-        self._sizes: OrderedDict[OpenFile, int] = OrderedDict()
+        self._sizes: OrderedDict[OpenFile | OpenDirectory, int] = OrderedDict()
         """What is kept for each, the one that was read last at the end."""
         self._total_bytes = 0
 
-    def note(self, opened: OpenFile) -> None:
-        """Take note of a file that has been read; the others lose theirs if it is too much."""
+    def note(self, opened: OpenFile | OpenDirectory) -> None:
+        """Take note of what has been read; the others lose theirs if it is too much."""
         self.forget(opened)
         if opened.unread_bytes:
             self._sizes[opened] = opened.unread_bytes
@@ -266,8 +297,8 @@ class Unread:
             self.forget(oldest)
             oldest.drop()
 
-    def forget(self, opened: OpenFile) -> None:
-        """Leave a file out: it is closed."""
+    def forget(self, opened: OpenFile | OpenDirectory) -> None:
+        """Leave it out: it is closed."""
         self._total_bytes -= self._sizes.pop(opened, 0)
 
 
