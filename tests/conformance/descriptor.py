@@ -77,6 +77,8 @@ class Descriptor:
 
     def _writev(self, caller: Caller, segments: list[str]) -> int:
         total = 0
+        if self._writable and not any(segments):  # the file never hears of it
+            return total
         for segment in segments:
             data = segment.encode("latin-1")
             try:
