@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from fakeproc.kernel.errors import Refused
     from fakeproc.kernel.machine import Machine
     from fakeproc.kernel.profile import KernelConfig, Profile
-    from fakeproc.mount import MountError, MountOptions, mount
+    from fakeproc.mount import MountOptions, mount
+    from fakeproc.mounts import MountError
     from fakeproc.sandbox import Sandbox
     from fakeproc.scenario import load_scenario
 
@@ -37,7 +38,7 @@ __all__ = (
 _MODULES = {
     "KernelConfig": "kernel.profile",
     "Machine": "kernel.machine",
-    "MountError": "mount",
+    "MountError": "mounts",
     "MountOptions": "mount",
     "Profile": "kernel.profile",
     "Refused": "kernel.errors",

@@ -19,7 +19,7 @@ from fakeproc.kernel.errors import Refused
 from fakeproc.procfs.node import BLOCK_SIZE
 
 if TYPE_CHECKING:
-    from fakeproc.mount import Operations
+    from fakeproc.operations import Operations
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def mount_with(
         def _wrapper(function: Callable[..., int | None], *args: Any) -> int:
             """Call one of the functions; what it raises becomes an errno.
 
-            But for `Refused` nothing is raised: see `fakeproc.mount.upcall`.
+            But for `Refused` nothing is raised: see `fakeproc.operations.upcall`.
             """
             try:
                 return function(*args) or 0

@@ -13,7 +13,6 @@ import os
 import select
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
-from pathlib import Path
 
 import psutil
 
@@ -21,10 +20,10 @@ from fakeproc.journal import Recorder
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.numa import ANYWHERE
 from fakeproc.kernel.task import Caller, Credentials, TaskCaller, Thread, truncate_comm
+from fakeproc.mounts import HOST_PROC
 from fakeproc.procfs.inputs import Adopt, Depart
 from fakeproc.procfs.tree import Procfs
 
-HOST_PROC = Path("/proc")
 """Where the host's real /proc is, as the server sees it: never our own mount."""
 
 _CLOCK_SLACK_S = 1.0

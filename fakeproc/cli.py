@@ -18,17 +18,8 @@ import fakeproc
 from fakeproc.journal import Contents, Header, Journal, read_file
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.profile import DEFAULT_PROFILE, PATCHES, PROFILE_NAMES, KernelConfig
-from fakeproc.mount import (
-    MountError,
-    MountOptions,
-    find_mounts,
-    is_mounted,
-    require_free,
-    resolve,
-    serve_alone,
-    start_server,
-    unmount,
-)
+from fakeproc.mount import MountOptions, serve_alone, start_server
+from fakeproc.mounts import MountError, find_mounts, is_mounted, require_free, resolve, unmount
 from fakeproc.procfs.clock import ClockMode, parse_speed
 from fakeproc.procfs.control import CONTROL_FILES
 from fakeproc.procfs.session import HidePid

@@ -238,7 +238,8 @@ def fakeproc_mount(
 @pytest.fixture
 def fakeproc_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     """Return a simulated machine to run programs in (`fakeproc.sandbox.Sandbox`)."""
-    from fakeproc.mount import MountError, load_binding
+    from fakeproc.mount import load_binding
+    from fakeproc.mounts import MountError
     from fakeproc.sandbox import Lacking, Sandbox
 
     wishes, machine = _asked(request)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
-from fakeproc.mount import MountError, answers, is_mounted, unmount
+from fakeproc.mounts import MountError, answers, is_mounted, unmount
 from fakeproc.procfs.node import File
 from fakeproc.procfs.tree import Procfs
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fakeproc.mount import BINDING_VARIABLE, answers, is_mounted, unmount
+from fakeproc.mount import BINDING_VARIABLE
+from fakeproc.mounts import answers, is_mounted, unmount
 from fakeproc.testing import Mount
 
 BINDINGS = ("fusepy", "mfusepy")

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from fakeproc.mount import BINDING_VARIABLE, is_mounted, unmount
+from fakeproc.mount import BINDING_VARIABLE
+from fakeproc.mounts import is_mounted, unmount
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_mount_goes_when_the_block_raises(folder: Path, binding: str) -> None:
 
 def test_block_may_unmount_by_itself(folder: Path, binding: str) -> None:
     program = """
-        from fakeproc.mount import unmount
+        from fakeproc.mounts import unmount
         with fakeproc.mount(fakeproc.Machine(), path) as mounted:
             unmount(mounted)
         print(os.path.ismount(path))

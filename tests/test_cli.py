@@ -19,7 +19,8 @@ from fakeproc import cli
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.profile import PATCHES, PROFILE_NAMES
 from fakeproc.kernel.task import Thread
-from fakeproc.mount import BINDING_VARIABLE, is_mounted, unmount
+from fakeproc.mount import BINDING_VARIABLE
+from fakeproc.mounts import is_mounted, unmount
 from fakeproc.procfs.task.directory import ENTRIES
 from fakeproc.procfs.task.node import TaskFile
 from tests.conformance.world import World

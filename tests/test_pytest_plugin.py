@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fakeproc.mount import find_mounts
+from fakeproc.mounts import find_mounts
 from tests.conftest import require_fuse, wait_until
 from tests.sandbox.conftest import require
 from tests.tools.conftest import REPOSITORY, program

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fakeproc.mount import BINDING_VARIABLE, is_mounted, unmount
+from fakeproc.mount import BINDING_VARIABLE
+from fakeproc.mounts import is_mounted, unmount
 
 README = Path(__file__).parents[1] / "README.rst"
 _PROMPT = "$ "

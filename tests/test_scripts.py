@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fakeproc.mount import answers, is_mounted, unmount
+from fakeproc.mounts import answers, is_mounted, unmount
 from tests.conftest import require_fuse
 
 REPOSITORY = Path(__file__).parents[1]

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import PurePosixPath
 
-from fakeproc.callers import HOST_PROC, host_status, real_credentials
+from fakeproc.callers import host_status, real_credentials
 from fakeproc.kernel.capability import CAP_SYSLOG
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.log import Record
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.meminfo import meminfo
+from fakeproc.mounts import HOST_PROC
 from fakeproc.sandbox.guest_memory import handed_over, read_string
 from fakeproc.sandbox.protocol import Server
 from fakeproc.sandbox.seccomp import GO_ON, Answer, Call, Notification

@@ -10,7 +10,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from fakeproc.mount import MountError, require_fuse
+from fakeproc.mount import require_fuse
+from fakeproc.mounts import MountError
 from fakeproc.sandbox.lacking import Lacking
 
 CLONE_NEWNS = 0x00020000

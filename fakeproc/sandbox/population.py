@@ -17,9 +17,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from fakeproc.callers import HOST_PROC, adopted_parent, host_status, real_credentials
+from fakeproc.callers import adopted_parent, host_status, real_credentials
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.task import MemorySizes, Process
+from fakeproc.mounts import HOST_PROC
 from fakeproc.procfs.inputs import Adopt, Depart
 from fakeproc.sandbox.protocol import Server
 from fakeproc.snapshot.process import sizes_in

@@ -20,7 +20,8 @@ from typing import Any, Self
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.profile import KernelConfig
-from fakeproc.mount import MountError, load_binding
+from fakeproc.mount import load_binding
+from fakeproc.mounts import MountError
 from fakeproc.procfs.clock import parse_speed
 from fakeproc.procfs.tree import CONTROL_DIRECTORY, Procfs
 from fakeproc.sandbox import namespaces

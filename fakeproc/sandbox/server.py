@@ -24,10 +24,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NoReturn
 
-from fakeproc.callers import HOST_PROC, Callers
+from fakeproc.callers import Callers
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.task import Process
-from fakeproc.mount import MountError, MountOptions, Operations, serve
+from fakeproc.mount import MountOptions, serve
+from fakeproc.mounts import HOST_PROC, MountError
+from fakeproc.operations import Operations
 from fakeproc.procfs.clock import REAL_SPEED
 from fakeproc.procfs.node import File, open_file
 from fakeproc.procfs.tree import Procfs

@@ -16,10 +16,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from fakeproc.callers import HOST_PROC, HostCaller, host_status, real_credentials
+from fakeproc.callers import HostCaller, host_status, real_credentials
 from fakeproc.kernel.errors import Refused
 from fakeproc.kernel.task import Process, Thread
 from fakeproc.kernel.task_view import nice_of
+from fakeproc.mounts import HOST_PROC
 from fakeproc.sandbox.population import Population, host_cmdline, sandbox_pid
 from fakeproc.sandbox.protocol import Server
 from fakeproc.sandbox.report import Sender

@@ -16,7 +16,8 @@ from typing import Self
 
 from fakeproc.kernel.machine import Machine
 from fakeproc.kernel.task import Caller, TaskCaller, Thread
-from fakeproc.mount import MountOptions, is_mounted, serve, unmount
+from fakeproc.mount import MountOptions, serve
+from fakeproc.mounts import is_mounted, unmount
 from fakeproc.procfs.node import File, OpenFile
 from fakeproc.procfs.tree import Procfs
 

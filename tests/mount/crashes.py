@@ -18,7 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from fakeproc.journal import Contents, Header, Journal, read_file
-from fakeproc.mount import MountOptions, load_binding, start_server, unmount
+from fakeproc.mount import MountOptions, load_binding, start_server
+from fakeproc.mounts import unmount
 from fakeproc.procfs.clock import REAL_SPEED
 from fakeproc.procfs.control import CONTROL_FILES
 from fakeproc.procfs.inputs import Adopt, ChangeDirectory, Depart, Entry, Write

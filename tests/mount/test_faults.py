@@ -23,7 +23,8 @@ import pytest
 from fakeproc import cli
 from fakeproc.journal import Header, Journal, read_file
 from fakeproc.kernel.errors import Refused
-from fakeproc.mount import BINDING_VARIABLE, FSTYPE, _claimed, find_mounts, is_mounted, unmount
+from fakeproc.mount import BINDING_VARIABLE
+from fakeproc.mounts import FSTYPE, claimed, find_mounts, is_mounted, unmount
 from fakeproc.output import Output
 from fakeproc.procfs.clock import REAL_SPEED
 from fakeproc.procfs.inputs import Nothing
@@ -377,7 +378,7 @@ def test_what_is_below_a_mount_point_is_back_afterwards(small_disk: Path, bindin
 def test_where_another_server_is_just_being_mounted(
     folder: Path, no_server: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with _claimed(folder):
+    with claimed(folder):
         assert told(capsys, "mount", folder) == (
             f"{folder}: another server is just being mounted there."
         )

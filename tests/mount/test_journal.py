@@ -15,7 +15,8 @@ import pytest
 
 from fakeproc.cli import main
 from fakeproc.journal import read_file
-from fakeproc.mount import BINDING_VARIABLE, is_mounted, unmount
+from fakeproc.mount import BINDING_VARIABLE
+from fakeproc.mounts import is_mounted, unmount
 from fakeproc.procfs.inputs import Depart, Nothing
 from tests.conftest import Mounted, require_fuse
 from tests.mount import fill, refused

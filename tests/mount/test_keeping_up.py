@@ -12,7 +12,7 @@ import pytest
 from fakeproc.callers import Callers
 from fakeproc.journal import Recorder
 from fakeproc.kernel.machine import Machine
-from fakeproc.mount import Operations
+from fakeproc.operations import Operations
 from fakeproc.procfs.tree import Procfs
 
 MS = 1_000_000

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fakeproc.mount import find_mounts, unmount
+from fakeproc.mounts import find_mounts, unmount
 from tests.conftest import require_fuse
 from tests.mount import require_root
 from tests.mount.checked_server import FAULT_VARIABLE
