@@ -19,7 +19,7 @@ from pathlib import Path
 
 import fakeproc.cli
 from fakeproc.journal import Journal, read_file
-from fakeproc.mount import MountOptions, serve
+from fakeproc.mount import MountOptions, serve_alone
 from fakeproc.procfs.control import CONTROL_FILES
 from fakeproc.procfs.session import Session
 from fakeproc.procfs.tree import Procfs
@@ -39,7 +39,7 @@ def serve_checked(
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     if os.environ.get(FAULT_VARIABLE) == "unsound":
         procfs.machine.memory.counters.pgmajfault = -1_000_000
-    serve(procfs, path, options, journal=journal)
+    serve_alone(procfs, path, options, journal=journal)
     require_sound(procfs.machine, forked=True)
     require_agreement(procfs.machine, {})
     if journal is not None:
@@ -74,7 +74,7 @@ def main() -> int:
         # It is read after each OOM.
         row = CONTROL_FILES["oom_trigger"]
         CONTROL_FILES["oom_trigger"] = replace(row, render=render)
-    fakeproc.cli.serve = serve_checked  # type: ignore[attr-defined]
+    fakeproc.cli.serve_alone = serve_checked  # type: ignore[assignment, attr-defined]
     return fakeproc.cli.main(["mount", "-f", *sys.argv[1:]])
 
 

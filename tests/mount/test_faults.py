@@ -405,12 +405,12 @@ import os, sys
 from fakeproc import cli
 from fakeproc.mount import load_binding
 binding, path = load_binding(), sys.argv[-1]
-mount = binding.FUSE
-def exchange_and_mount(*args, **options):
-    os.rename(os.path.dirname(path), os.path.dirname(path) + ".old")
-    os.symlink("others", os.path.dirname(path))
-    return mount(*args, **options)
-binding.FUSE = exchange_and_mount
+class Exchanging(binding.FUSE):
+    def __init__(self, *args, **options):
+        os.rename(os.path.dirname(path), os.path.dirname(path) + ".old")
+        os.symlink("others", os.path.dirname(path))
+        super().__init__(*args, **options)
+binding.FUSE = Exchanging
 sys.exit(cli.main())
 """
 
