@@ -12,7 +12,7 @@ from tests.conformance.uml import Missing
 from tests.sandbox.conftest import require
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def live() -> Iterator[LiveKernel]:
     """Return a live kernel; skip where there is none."""
     try:
