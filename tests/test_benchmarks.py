@@ -72,12 +72,10 @@ def test_tables_for_the_documents() -> None:
     )
 
 
-def test_quick_run() -> None:
-    require_fuse()
-    if shutil.which("cc") is None:
-        pytest.skip("cc is not installed: the client cannot be built (benchmarks/run installs it)")
+def quick_run(*sections: str) -> subprocess.CompletedProcess[str]:
+    """Run these sections; a status of 1 says that something is missing to compare with."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--quick", "rate"],
+        [sys.executable, "-m", "benchmarks", "--quick", *sections],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
@@ -86,6 +84,14 @@ def test_quick_run() -> None:
     )
     assert not done.stderr
     assert done.returncode == ("missing: " in done.stdout)
+    return done
+
+
+def test_quick_run() -> None:
+    require_fuse()
+    if shutil.which("cc") is None:
+        pytest.skip("cc is not installed: the client cannot be built (benchmarks/run installs it)")
+    done = quick_run("rate")
     assert done.stdout.startswith("Measured with ``benchmarks/run --quick rate`` at ")
     for name in ("fakeproc, fusepy", "fakeproc, mfusepy", "real /proc"):
         rates = re.findall(rf"{name} +([\d,.]+) +[\d,.]+\.\.[\d,.]+  ", done.stdout)
@@ -95,31 +101,14 @@ def test_quick_run() -> None:
 
 def test_quick_run_of_the_start() -> None:
     require_fuse()
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--quick", "start"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert not done.stderr
-    assert done.returncode == ("missing: " in done.stdout)
+    done = quick_run("start")
     for name in ("fakeproc, as installed", "fakeproc, no .pyc files", "python -c pass"):
         assert re.search(rf"^ *{name} +[\d.]+ ", done.stdout, re.MULTILINE), done.stdout
 
 
 def test_quick_run_without_a_mount() -> None:
     """Each row has figures: machines of two sizes, and all built-in scenarios."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--quick", "headless", "scale"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=300,
-    )
-    assert not done.stderr
+    done = quick_run("headless", "scale")
     for name in builtin_names():
         assert re.search(rf"^ *{name} +[\d,.e-]+ ", done.stdout, re.MULTILINE), done.stdout
     grown = re.findall(r"^ *(?:1|10),000 +([\d,.e-]+) ", done.stdout, re.MULTILINE)
