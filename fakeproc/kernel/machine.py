@@ -58,6 +58,7 @@ from fakeproc.kernel.task import (
     TaskCaller,
     Thread,
     encode_name,
+    forked,
     truncate_comm,
 )
 
@@ -972,8 +973,9 @@ class Machine:
         return thread
 
     def _copy_mm(self, mm: Mm) -> Mm:
-        self._charge(mm.sizes)
-        return Mm(self._next_number(), mm.sizes, cmdline=mm.cmdline, dumpable=mm.dumpable)
+        sizes = forked(mm.sizes)
+        self._charge(sizes)
+        return Mm(self._next_number(), sizes, cmdline=mm.cmdline, dumpable=mm.dumpable)
 
     def _join_mm(self, thread: Thread, mm: Mm) -> None:
         thread.mm = mm

@@ -80,6 +80,14 @@ class Cast:
             return []
         return [r.name for r in self._leaders() if any(t.alive for t in self._threads(r.name))]
 
+    def dies_the_same(self, process: str) -> bool:
+        """Say whether no chance is in what a kill does.
+
+        A creator that was frozen while it waits for a vforked child may wake up from that, which
+        lets the child go, or not (a live 6.1 does both).
+        """
+        return not any(t.busy and t.waits_for is not None for t in self._threads(process))
+
     def execable(self) -> list[str]:
         """Return who can exec and keep its pid: leaders without a thread that has a name."""
         return [name for name in self.able() if len(self._threads(name)) == 1]

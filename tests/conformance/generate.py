@@ -308,7 +308,7 @@ def _hold(scene: _Scene) -> None:
     elif held:
         scene.step("freeze", targets=held)
     for target in held:
-        if scene.maybe(0.7):
+        if scene.maybe(0.7) and scene.cast.dies_the_same(target):
             scene.step("kill", target=target, nowait=True)
     scene.step("sleep", s=0.1)
 

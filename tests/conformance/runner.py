@@ -323,6 +323,8 @@ class _Run:
             vm = "copied" if kind in ("fork", "vfork_novm") else "shared"
             vfork = "yes" if kind.startswith("vfork") else "no"
             self._control(f"clone parent={creator} vm={vm} vfork={vfork} {named} pid={pid}")
+            if vm == "copied":
+                self._forget_files(pid)
         self._tgids.setdefault(name, pid)
         for number in range(1, task.get("threads", 1)):
             self._control(f"thread {pid} tid={pid + number}")
@@ -334,6 +336,14 @@ class _Run:
         while task.get("create") == "vm_sighand":
             task = made[task["parent"]]
             yield task["name"]
+
+    def _forget_files(self, pid: int) -> None:
+        """Let a forked task hold of files what it runs, which is less than of other programs."""
+        mm = self.world.machine.thread(pid).process.mm
+        assert mm is not None
+        row = self._row_of(mm.sizes)
+        row["file_kb"] = min(row["file_kb"], self._fresh["file_kb"])
+        self._control(f"set {pid} {self._sizes(row)}")
 
     def _write_oom_files(self, task: dict[str, Any]) -> list[list[Any]]:
         """Write the values of the set-up as root; return what failed, as it is recorded."""

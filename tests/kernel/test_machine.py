@@ -139,6 +139,20 @@ def test_fork_copies_the_mm(machine: Machine) -> None:
     assert mm_of(parent).sizes.anon_pages == 500
 
 
+def test_fork_leaves_out_what_a_fault_can_fill(machine: Machine) -> None:
+    """Of files the child has what it runs, of shared memory nothing, and no locks (seen on 6.1)."""
+    held = sizes_for(
+        anon_pages=500, file_pages=5000, shmem_pages=1024, swap_entries=9, mlocked_pages=20
+    )
+    parent = machine.spawn("web", sizes=held)
+    child = mm_of(machine.clone(parent.leader, FORK)).sizes
+    assert (child.anon_pages, child.swap_entries) == (500, 9)
+    assert (child.file_pages, child.shmem_pages, child.mlocked_pages) == (300, 0, 0)
+    assert child.total_vm_pages == held.total_vm_pages
+    assert child.pte_pages == held.pte_pages - (4700 + 1024) // 512
+    assert mm_of(parent).sizes == held
+
+
 def test_clone_vm_shares_the_mm(machine: Machine) -> None:
     parent = machine.spawn("web")
     child = machine.clone(parent.leader, SHARED)
