@@ -34,7 +34,6 @@ def mount_with(
 ) -> None:
     """Mount, and serve until the mount is gone; RuntimeError where it cannot be made."""
     stat_bytes, timespec = sizeof(binding.c_stat), binding.c_timespec
-    entry = binding.c_stat()
 
     class Server(binding.FUSE):  # type: ignore[misc, name-defined]
         @staticmethod
@@ -76,6 +75,7 @@ def mount_with(
             The bindings would hand over all of them, for libfuse to keep.
             """
             no_flags = (0,) * len(flags)
+            entry = binding.c_stat()  # of this request: threads that wait leave others to serve
             names = operations.readdir(path.decode(ENCODING), place, info.contents.fh)
             for next_place, (name, entry.st_mode, entry.st_ino) in enumerate(names, place + 1):
                 if filler(buffer, name.encode(ENCODING), entry, next_place, *no_flags):

@@ -80,6 +80,8 @@ class Descriptor:
         if self._writable and not any(segments):  # the file never hears of it
             return total
         for segment in segments:
+            if total and not segment:  # the kernel goes on to the next that has something
+                continue
             data = segment.encode("latin-1")
             try:
                 count = self._write_below(caller, data)
