@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -33,11 +34,15 @@ def main() -> int:
     arguments = _parse()
     if not arguments.live and arguments.random is None:
         return _against_recordings(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _against_a_live_kernel(arguments)
     except Missing as missing:
         print(missing, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 # -- Recordings ------------------------------------------------------------------------

@@ -19,6 +19,9 @@ _PIECE = 40
 class Kernel(Protocol):
     """Something that plays scenarios: a `LiveKernel`, or what stands in for one."""
 
+    def end(self) -> None:
+        """Let no more come of what is being recorded."""
+
     @property
     def given_up(self) -> dict[str, str]:
         """Scenarios that are not in the last recording, with the reason."""
@@ -56,11 +59,15 @@ def compare(kernel: Kernel, scenarios: Sequence[Scenario], group: str) -> Iterat
         return kernel.record(part, group), dict(kernel.given_up)
 
     with ThreadPoolExecutor(1) as recorder:
-        for recording, given_up in recorder.map(record, parts):
-            [tally], internal_errors = play([recording])
-            names = {difference.scenario for difference in tally.differences}
-            differing = [scenario for scenario, _ in recording.pairs if scenario["id"] in names]
-            yield Compared(tally, internal_errors, differing, given_up)
+        try:
+            for recording, given_up in recorder.map(record, parts):
+                [tally], internal_errors = play([recording])
+                names = {difference.scenario for difference in tally.differences}
+                differing = [one for one, _ in recording.pairs if one["id"] in names]
+                yield Compared(tally, internal_errors, differing, given_up)
+        except BaseException:
+            kernel.end()
+            raise
 
 
 def smallest(kernel: Kernel, scenario: Scenario) -> Scenario:

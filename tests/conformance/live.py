@@ -88,6 +88,9 @@ class LiveKernel:
         self._uml = find_uml(uml)
         self._stack = ExitStack()
         self._boots = count()
+        self._guests: dict[Guest, None] = {}
+        """The kernels that run."""
+        self._is_ended = False
         self.given_up: dict[str, str] = {}
         """Scenarios of the last recording that are not in it, with the reason."""
 
@@ -123,11 +126,17 @@ class LiveKernel:
         pairs = [(scenario, played[scenario["id"]]) for scenario in scenarios]
         return _recording(self.kernel, group, pairs, lambda: [self._fresh])
 
+    def end(self) -> None:
+        """Let no more come of what is being recorded: somebody waits for that in vain."""
+        self._is_ended = True
+        for guest in list(self._guests):
+            guest.end()
+
     def _play(self, share: _Share) -> list[tuple[str, _Played]]:
         """Play the scenarios of a share; boot again where the kernel did not live through one."""
         left = share.scenarios
         played: list[tuple[str, _Played]] = []
-        while left:
+        while left and not self._is_ended:
             done = self._play_in_one_boot(replace(share, scenarios=left))
             played += done
             left = left[len(done) :]
@@ -147,8 +156,10 @@ class LiveKernel:
         (folder / recorder.JOB).write_text(json.dumps(job))
         arguments = [os.fspath(folder)]
         with Guest(self._uml, self._folder, folder, share.boot, _MODULE, arguments) as guest:
+            self._guests[guest] = None
             played, ended = _follow(guest, folder / recorder.EVENTS, len(share.scenarios))
             _say_why_it_ended(guest, share, played, ended)
+            del self._guests[guest]
         shutil.rmtree(folder)
         return list(zip((s["id"] for s in share.scenarios), played, strict=False))
 

@@ -120,7 +120,7 @@ class Guest:
         # Its helpers would go on without it, using up a processor; this one ends all of them
         # when told to, and when nobody is left to tell it.
         self._guard = subprocess.Popen(
-            ["sh", "-c", 'read _; kill -KILL -- "-$1"', "guard", str(self._process.pid)],
+            ["sh", "-c", 'read _; kill -s KILL -- "-$1"', "guard", str(self._process.pid)],
             stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
 
@@ -136,6 +136,11 @@ class Guest:
         # Not reaped yet: its pid is that of the group to be killed.
         flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, self._process.pid, flags) is None
+
+    def end(self) -> None:
+        """Let it be switched off soon; for other threads than the one that stops it."""
+        assert self._guard.stdin is not None
+        self._guard.stdin.close()
 
     def stop(self) -> None:
         """Switch it off at once."""
