@@ -79,7 +79,7 @@ class Stat(NamedTuple):
     """All of its times, since 1970."""
 
 
-@functools.lru_cache(maxsize=16384)
+@functools.lru_cache(maxsize=8192)
 def _inode(path: str) -> int:
     """Return the inode number of what has none that means anything."""
     return zlib.crc32(os.fsencode(path)) | _FIRST_INODE

@@ -50,7 +50,7 @@ class Procfs(Session):
         return node
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=8192)
 def _names_in(path: str) -> tuple[str, ...]:
     return tuple(filter(None, path.split("/")))
 

@@ -19,7 +19,7 @@ from fakeproc.procfs.task.node import Of, TaskFolder, TaskRow
 _MODE = stat.S_IFDIR | 0o555
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=8192)
 def tid_of(name: str) -> int | None:
     """Read a name that is a number as procfs writes it; leading zeros make it none."""
     if name.isascii() and name.isdecimal() and name[0] != "0" and len(name) <= 10:
