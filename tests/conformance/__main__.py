@@ -99,6 +99,8 @@ def _try(
         _show_progress(compared, len(scenarios))
     print(_row(*_COLUMNS))
     print(_report(compared.tally))
+    for name in compared.varying:
+        print(f"{name}: differed once, and agreed when it was played again")
     for name, reason in compared.given_up.items():
         print(f"{name}: not recorded: {reason}")
     result = _conclude(compared.tally.differences, compared.internal_errors)
