@@ -109,7 +109,7 @@ class Cast:
         return [role for role in self.roles.values() if role.process == process]
 
     def _is_dead(self, leader: Role) -> bool:
-        return not any(thread.alive for thread in self._threads(leader.name))
+        return not leader.idle_threads and not any(t.alive for t in self._threads(leader.name))
 
     # -- What happens ------------------------------------------------------------
 
@@ -248,6 +248,7 @@ class Cast:
     def _end(self, process: str) -> None:
         """Let a process die; its zombie stays where its parent is sure to leave it."""
         leader = self.roles[process]
+        leader.idle_threads = 0
         for thread in self._threads(process):
             thread.alive = False
             thread.there = thread is leader

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.cast import valid_part
+from tests.conformance.cast import Cast, valid_part
 from tests.conformance.generate import scenario
 from tests.conformance.goldens import Scenario
 from tests.conformance.runner import STEPS
@@ -108,3 +108,11 @@ def test_what_is_made_small_has_nothing_needless() -> None:
 
 def test_what_never_differs_stays_as_it_is() -> None:
     assert shrink(MADE[0], lambda candidates: [False] * len(candidates)) == MADE[0]
+
+
+def test_who_has_idle_threads_left_is_no_zombie() -> None:
+    cast = Cast()
+    for task in ({"name": "A"}, {"name": "C", "parent": "A", "threads": 2}):
+        cast.create(task)
+    cast.do({"op": "exit", "target": "C", "how": "thread"})
+    assert cast.reapable() == []
